@@ -1,0 +1,68 @@
+"""Files that are whole or absent: written beside their place, flushed to disk, then renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+
+def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file so that a reader, a crash or a full disk never leaves half of it.
+
+    Args:
+        path: where the file goes; its folder must exist.
+        write: receives the open binary file.
+
+    Raises:
+        OSError: the disk is full or read-only; what stood at `path` before is untouched.
+    """
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    write_atomic(path, lambda file: file.write(text.encode("utf-8")))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically, indented."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write arrays as a compressed npz atomically; object arrays are refused, so that no reader needs pickles."""
+    for name, value in arrays.items():
+        if np.asarray(value).dtype.hasobject:
+            raise TypeError(f"array {name!r} holds Python objects and can't be written without pickles")
+    write_atomic(path, lambda file: np.savez_compressed(file, **arrays))
+
+
+def read_npz(path: Path) -> dict[str, Any]:
+    """Read the arrays of an npz file without unpickling anything."""
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 of a JSON-serialisable value, independent of the order of keys.
+
+    >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    True
+    """
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode("utf-8")).hexdigest()
