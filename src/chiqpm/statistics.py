@@ -1,0 +1,251 @@
+"""The constants of the quadratic problem, from one streaming pass over the training images (arXiv 2511.20779).
+
+Axis letters: B batch, F features, C classes, H×W grid. Everything is built from sums, so memory is O(F·C) whatever the
+number of images, and parts counted by several processes merge into the same result.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from chiqpm.errors import ChiqpmError
+from chiqpm.pooling import check_share, pool_maps
+
+logger = logging.getLogger(__name__)
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What the assignment and the head need to know of a dense model's features."""
+
+    similarity_FC: Array
+    """A: Pearson correlation of each feature with each class, divided by the largest absolute value; in [-1, 1]."""
+    redundancy_FF: Array
+    """R: cosine of the rows of A, upper triangle, negatives and diagonal 0, divided by the largest entry; in [0, 1]."""
+    bias_F: Array
+    """b: reward for features that are local and not on the image's border; |b| <= sqrt(10)/10."""
+    mean_F: Array
+    """Mean of the pooled features."""
+    std_F: Array
+    """Population standard deviation of the pooled features."""
+    class_mean_FC: Array
+    """Mean of the pooled features within each class."""
+    class_variance_FC: Array
+    """Population variance of the pooled features within each class."""
+
+
+class FeatureStatistics:
+    """Sums over images from which `Statistics` follow.
+
+    Args:
+        num_features: F.
+        num_classes: C.
+        pooling: "mean" for global average pooling, or the share of each map's largest cells that is averaged.
+
+    Raises:
+        ChiqpmError: a size is below 1 or the pooled share is outside (0, 1].
+
+    >>> import torch
+    >>> statistics = FeatureStatistics(num_features=3, num_classes=2)
+    >>> statistics.update(torch.rand(8, 3, 4, 4), torch.tensor([0, 1] * 4))
+    >>> statistics.compute().similarity_FC.shape
+    (3, 2)
+    """
+
+    def __init__(self, num_features: int, num_classes: int, *, pooling: str | float = "mean") -> None:
+        if num_features < 1 or num_classes < 1:
+            raise ChiqpmError(f"need at least 1 feature and 1 class, received {num_features} and {num_classes}")
+        if isinstance(pooling, str) and pooling != "mean":
+            raise ChiqpmError(f"pooling must be 'mean' or a share of the cells in (0, 1], received {pooling!r}")
+        self.share = 1.0 if isinstance(pooling, str) else float(pooling)
+        check_share(self.share)
+        self.num_features, self.num_classes = num_features, num_classes
+        self.count_C = np.zeros(num_classes, dtype=np.int64)
+        self.sum_FC = np.zeros((num_features, num_classes))
+        self.square_FC = np.zeros((num_features, num_classes))
+        self.locality_F = np.zeros(num_features)
+        self.edge_F = np.zeros(num_features)
+
+    def update(self, maps_BFHW: torch.Tensor, labels_B: torch.Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            maps_BFHW: non-negative feature maps (B, F, H, W) of the dense model in evaluation mode.
+            labels_B: classes (B,), integers in [0, C).
+
+        Raises:
+            ChiqpmError: wrong shapes, labels outside the classes, or values that are not finite.
+        """
+        self._check_batch(maps_BFHW, labels_B)
+        maps_BFHW = maps_BFHW.detach().float()
+        pooled_BF = pool_maps(maps_BFHW, self.share)
+        peak_BF = maps_BFHW.amax(dim=(2, 3))
+        sharpness_BF = 1.0 / (maps_BFHW - peak_BF[..., None, None]).exp().sum(dim=(2, 3))
+        pooled, sharpness, on_border = (
+            tensor.cpu().numpy().astype(np.float64) for tensor in (pooled_BF, sharpness_BF, _peak_on_border(maps_BFHW))
+        )
+        if not np.isfinite(pooled).all():
+            raise ChiqpmError("the feature maps contain values that are not finite; the dense model has diverged")
+        total_B1 = pooled.sum(axis=1, keepdims=True)
+        share = np.divide(pooled, total_B1, out=np.zeros_like(pooled), where=total_B1 > 0)
+        self.locality_F += (share * sharpness).sum(axis=0)
+        self.edge_F -= (share * on_border).sum(axis=0)
+        labels = labels_B.cpu().numpy()
+        self.count_C += np.bincount(labels, minlength=self.num_classes)
+        for label in np.unique(labels):
+            of_class = pooled[labels == label]
+            self.sum_FC[:, label] += of_class.sum(axis=0)
+            self.square_FC[:, label] += np.square(of_class).sum(axis=0)
+
+    def merge(self, other: FeatureStatistics) -> None:
+        """Add the sums of another part of the images, counted elsewhere.
+
+        Raises:
+            ChiqpmError: the other part has other sizes or another pooling.
+        """
+        own = (self.num_features, self.num_classes, self.share)
+        theirs = (other.num_features, other.num_classes, other.share)
+        if own != theirs:
+            raise ChiqpmError(f"can't merge statistics of (features, classes, pooled share) {own} with {theirs}")
+        self.count_C += other.count_C
+        self.sum_FC += other.sum_FC
+        self.square_FC += other.square_FC
+        self.locality_F += other.locality_F
+        self.edge_F += other.edge_F
+
+    def compute(self) -> Statistics:
+        """Compute the constants from the sums.
+
+        Features that never vary get a zero row in A, and are counted in a warning.
+
+        Raises:
+            ChiqpmError: a class has no image yet.
+        """
+        if (self.count_C == 0).any():
+            missing = np.flatnonzero(self.count_C == 0)
+            raise ChiqpmError(
+                f"{len(missing)} of {self.num_classes} classes have no image in the statistics (first: "
+                f"{missing[:5].tolist()}); every class needs training images"
+            )
+        count = self.count_C.sum()
+        mean_F = self.sum_FC.sum(axis=1) / count
+        variance_F = np.maximum(self.square_FC.sum(axis=1) / count - mean_F**2, 0.0)
+        class_mean_FC = self.sum_FC / self.count_C
+        class_variance_FC = np.maximum(self.square_FC / self.count_C - class_mean_FC**2, 0.0)
+        alive_F = variance_F > 1e-12 * np.maximum(mean_F**2, 1e-12)
+        if not alive_F.all():
+            dead = int((~alive_F).sum())
+            warnings.warn(
+                f"{dead} of {self.num_features} features never vary over the training images and can't be selected",
+                stacklevel=2,
+            )
+        similarity_FC = _similarity(self.sum_FC, self.count_C, mean_F, np.sqrt(variance_F), alive_F)
+        return Statistics(
+            similarity_FC=similarity_FC,
+            redundancy_FF=redundancy(similarity_FC),
+            bias_F=locality_bias(self.locality_F / count, self.edge_F),
+            mean_F=mean_F,
+            std_F=np.sqrt(variance_F),
+            class_mean_FC=class_mean_FC,
+            class_variance_FC=class_variance_FC,
+        )
+
+    def _check_batch(self, maps_BFHW: torch.Tensor, labels_B: torch.Tensor) -> None:
+        if maps_BFHW.ndim != 4 or maps_BFHW.shape[1] != self.num_features:
+            raise ChiqpmError(f"maps must be (B, {self.num_features}, H, W), received {tuple(maps_BFHW.shape)}")
+        if labels_B.shape != maps_BFHW.shape[:1]:
+            raise ChiqpmError(f"labels must be (B,) = ({len(maps_BFHW)},), received {tuple(labels_B.shape)}")
+        if len(labels_B) and not 0 <= int(labels_B.min()) <= int(labels_B.max()) < self.num_classes:
+            raise ChiqpmError(
+                f"labels must lie in [0, {self.num_classes}), received values from {int(labels_B.min())} to "
+                f"{int(labels_B.max())}"
+            )
+
+
+def redundancy(similarity_FC: Array) -> Array:
+    """R: how much two features say the same of the classes (arXiv 2502.20130, feature redundancy).
+
+    Cosine of the rows of A; upper triangle, negatives and diagonal 0; divided by the largest entry. All zero when no
+    two features agree.
+
+    Args:
+        similarity_FC: A (F, C).
+
+    Returns:
+        R (F, F), upper triangular, in [0, 1].
+    """
+    length_F1 = np.linalg.norm(similarity_FC, axis=1, keepdims=True)
+    unit_FC = np.divide(similarity_FC, length_F1, out=np.zeros_like(similarity_FC), where=length_F1 > 0)
+    cosine_FF = np.triu(np.maximum(unit_FC @ unit_FC.T, 0.0), k=1)
+    largest = cosine_FF.max(initial=0.0)
+    redundancy_FF: Array = cosine_FF / largest if largest > 0 else cosine_FF
+    return redundancy_FF
+
+
+def locality_bias(locality_F: Array, edge_F: Array) -> Array:
+    """b: a small reward for features with sharp maps that don't peak on the image's border (arXiv 2502.20130).
+
+    Args:
+        locality_F: mean over images of the feature's share of the activation times the peak of its softmax map.
+        edge_F: minus the sum over images of that share where the map's peak lies on the border.
+
+    Returns:
+        b (F,), zero mean before the last scaling, |b| <= sqrt(10)/10.
+    """
+    locality = _clip_outliers_and_scale(locality_F)
+    edge = _clip_outliers_and_scale(edge_F)
+    return _clip_outliers_and_scale(np.where(edge >= 0, locality, locality.min()))
+
+
+def _clip_outliers_and_scale(values_F: Array) -> Array:
+    """Pull values outside the biggest mean-shift cluster to its limits, centre, and scale to sqrt(10)/10."""
+    if np.ptp(values_F) == 0:
+        return np.zeros_like(values_F)
+    lowest, highest = _biggest_cluster(values_F)
+    clipped = np.where(values_F < lowest, abs(lowest) * np.sign(values_F), values_F)
+    clipped = np.where(values_F > highest, abs(highest) * np.sign(values_F), clipped)
+    centred = clipped - clipped.mean()
+    largest = np.abs(centred).max()
+    return np.asarray(centred / largest * np.sqrt(10) / 10) if largest > 0 else np.zeros_like(values_F)
+
+
+def _biggest_cluster(values_F: Array) -> tuple[float, float]:
+    from sklearn.cluster import MeanShift, estimate_bandwidth
+
+    column = values_F.reshape(-1, 1)
+    if estimate_bandwidth(column) <= 0:
+        # More than 30% of the values are one value: mean shift has no bandwidth, and that value is the cluster.
+        distinct, count = np.unique(values_F, return_counts=True)
+        return float(distinct[count.argmax()]), float(distinct[count.argmax()])
+    cluster_F = MeanShift().fit(column).labels_
+    members = values_F[cluster_F == np.bincount(cluster_F).argmax()]
+    return float(members.min()), float(members.max())
+
+
+def _similarity(
+    sum_FC: Array, count_C: NDArray[np.int64], mean_F: Array, std_F: Array, alive_F: NDArray[np.bool_]
+) -> Array:
+    count = count_C.sum()
+    prior_C = count_C / count
+    covariance_FC = sum_FC / count - mean_F[:, None] * prior_C
+    scale_FC = std_F[:, None] * np.sqrt(prior_C * (1 - prior_C))
+    usable_FC = alive_F[:, None] & (scale_FC > 0)
+    similarity_FC = np.divide(covariance_FC, scale_FC, out=np.zeros_like(covariance_FC), where=usable_FC)
+    largest = np.abs(similarity_FC).max()
+    normalised_FC: Array = similarity_FC / largest if largest > 0 else similarity_FC
+    return normalised_FC
+
+
+def _peak_on_border(maps_BFHW: torch.Tensor) -> torch.Tensor:
+    """1 where a map is largest on the outermost ring of its cells, else 0."""
+    height, width = maps_BFHW.shape[2:]
+    position_BF = maps_BFHW.flatten(2).argmax(dim=2)
+    row_BF, column_BF = position_BF // width, position_BF % width
+    return ((row_BF == 0) | (row_BF == height - 1) | (column_BF == 0) | (column_BF == width - 1)).float()
