@@ -1,0 +1,8 @@
+"""Any timm model as a network from images to feature maps, and the bundled EfficientNet-Lite0."""
+
+from __future__ import annotations
+
+from chiqpm.backbone.build import build_backbone
+from chiqpm.backbone.module import Backbone
+
+__all__ = ["Backbone", "build_backbone"]
