@@ -1,0 +1,15 @@
+"""One training loop, two stages, with checkpoints."""
+
+from chiqpm.training.batches import Batches, CachedBatches, ImageBatches
+from chiqpm.training.loop import EpochRecord, TrainingDivergedError
+from chiqpm.training.stages import fine_tune, train_dense
+
+__all__ = [
+    "Batches",
+    "CachedBatches",
+    "EpochRecord",
+    "ImageBatches",
+    "TrainingDivergedError",
+    "fine_tune",
+    "train_dense",
+]

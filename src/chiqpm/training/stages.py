@@ -1,0 +1,139 @@
+"""The two stages of the method: dense training, and fine-tuning of the sparse model (arXiv 2511.20779)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from chiqpm.config import DenseConfig, FineTuneConfig
+from chiqpm.losses import feature_diversity_loss, feature_grounding_loss
+from chiqpm.model import CHiQPM, DenseClassifier, Output
+from chiqpm.training.batches import Batches
+from chiqpm.training.loop import EpochRecord, Loss, Training, run
+
+
+def dense_loss(model: DenseClassifier, config: DenseConfig) -> Loss:
+    """Cross-entropy and Feature Diversity Loss."""
+
+    def loss(output: Output, labels_B: torch.Tensor, epoch: int) -> torch.Tensor:
+        entropy = F.cross_entropy(output.logits, labels_B, label_smoothing=config.label_smoothing)
+        weight = model.classifier.weight
+        return entropy + feature_diversity_loss(output.maps, output.logits, weight, config.diversity_weight)
+
+    return loss
+
+
+def sparse_loss(model: CHiQPM, dense: DenseConfig, config: FineTuneConfig) -> Loss:
+    """Cross-entropy, Feature Diversity Loss and, in the first epochs of a round, Feature Grounding Loss."""
+
+    def loss(output: Output, labels_B: torch.Tensor, epoch: int) -> torch.Tensor:
+        total = F.cross_entropy(output.logits, labels_B, label_smoothing=dense.label_smoothing)
+        total = total + feature_diversity_loss(output.maps, output.logits, model.weight_CK, dense.diversity_weight)
+        if config.grounding_weight and epoch < config.grounding_epochs:
+            grounding = feature_grounding_loss(output.features, labels_B, model.weight_CK)
+            total = total + config.grounding_weight * grounding
+        return total
+
+    return loss
+
+
+def train_dense(
+    model: DenseClassifier,
+    batches: Batches,
+    config: DenseConfig,
+    *,
+    seed: int,
+    cached: bool,
+    device: torch.device,
+    checkpoint: Path | None = None,
+    key: str = "",
+    quiet: bool = True,
+) -> list[EpochRecord]:
+    """Train the dense classifier.
+
+    Args:
+        model: trained in place.
+        batches: images or, with `cached`, activations of the frozen part of the backbone.
+        config: epochs, losses, optimiser.
+        seed: seed of dropout.
+        cached: what the batches hold.
+        device: where the model is.
+        checkpoint: file for the state between epochs.
+        key: digest of all that determines this stage.
+        quiet: show no progress bar.
+
+    Returns:
+        One record per epoch.
+
+    Raises:
+        TrainingDivergedError: loss or weights are no longer finite.
+    """
+    head = [*_head_parameters(model.backbone), *model.classifier.parameters()]
+    training = Training(
+        name="dense training",
+        model=model,
+        forward=_forward(model, cached),
+        batches=batches,
+        loss=dense_loss(model, config),
+        optimiser=config.optimiser,
+        head_parameters=head,
+        epochs=config.epochs,
+        seed=seed,
+        device=device,
+    )
+    return run(training, checkpoint=checkpoint, key=key, quiet=quiet)
+
+
+def fine_tune(
+    model: CHiQPM,
+    batches: Batches,
+    dense: DenseConfig,
+    config: FineTuneConfig,
+    *,
+    seed: int,
+    cached: bool,
+    device: torch.device,
+    checkpoint: Path | None = None,
+    key: str = "",
+    quiet: bool = True,
+) -> list[EpochRecord]:
+    """Fine-tune the sparse model in rounds, each with a new optimiser; the assignment stays fixed.
+
+    Args and errors are those of `train_dense`; one checkpoint file per round is kept while the stage runs.
+    """
+    records: list[EpochRecord] = []
+    for number, epochs in enumerate(config.rounds):
+        name = "fine-tuning" if len(config.rounds) == 1 else f"fine-tuning round {number + 1}/{len(config.rounds)}"
+        training = Training(
+            name=name,
+            model=model,
+            forward=_forward(model, cached),
+            batches=batches,
+            loss=sparse_loss(model, dense, config),
+            optimiser=config.optimiser,
+            head_parameters=_head_parameters(model.backbone),
+            epochs=epochs,
+            first_epoch=dense.epochs + sum(config.rounds[:number]),
+            lr_factor=config.round_decay**number,
+            seed=seed,
+            device=device,
+        )
+        file = checkpoint.with_name(f"{checkpoint.stem}-{number}{checkpoint.suffix}") if checkpoint else None
+        records += run(training, checkpoint=file, key=key, quiet=quiet)
+    return records
+
+
+def _head_parameters(backbone: nn.Module) -> list[nn.Parameter]:
+    head = getattr(backbone, "head", None)
+    return list(head.parameters()) if isinstance(head, nn.Module) else []
+
+
+def _forward(model: DenseClassifier | CHiQPM, cached: bool) -> Callable[[torch.Tensor], Output]:
+    if not cached:
+        return model
+    backbone = model.backbone
+    return lambda hidden: model.head(backbone.forward_trainable(hidden))  # type: ignore[operator]
