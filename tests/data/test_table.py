@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from chiqpm.data import Fingerprints, ImageTable
+from chiqpm.errors import ChiqpmError
+
+
+def make(**changes):
+    prints = Fingerprints(np.arange(3, dtype=np.uint64), np.arange(3, dtype=np.uint64))
+    values = {
+        "root": Path("r"),
+        "paths": ("a/1", "b/1", "b/2"),
+        "labels_N": [0, 1, 1],
+        "classes": ("a", "b"),
+        "parts": ["train", "test", "train"],
+        "groups": ("g", "h", "h2"),
+        "fingerprints": prints,
+    }
+    return ImageTable(**{**values, **changes})
+
+
+def test_views():
+    table = make()
+    assert len(table) == 3
+    assert table.indices("train").tolist() == [0, 2] and table.indices("calibration").tolist() == []
+    assert table.class_counts().tolist() == [1, 2] and table.class_counts("train").tolist() == [1, 1]
+    part = table.subset([2, 0])
+    assert part.paths == ("b/2", "a/1") and part.labels_N.tolist() == [1, 0] and part.classes == ("a", "b")
+    assert part.parts.tolist() == ["train", "train"] and part.groups == ("h2", "g")
+    assert part.fingerprints.digest_N.tolist() == [2, 0]
+    bare = make(parts=None, groups=None, fingerprints=None).subset(np.array([1]))
+    assert bare.parts is None and bare.groups is None and bare.fingerprints is None
+    assert make(paths=(), labels_N=[], parts=[], groups=()).class_counts().tolist() == [0, 0]
+
+
+def test_arrays_are_frozen():
+    labels = np.array([0, 1, 1])
+    table = make(labels_N=labels)
+    labels[0] = 1
+    assert table.labels_N[0] == 0
+    with pytest.raises(ValueError, match="read-only"):
+        table.labels_N[0] = 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels_N": [0, 1]}, "labels of shape"),
+        ({"labels_N": [0, 1, 2]}, r"labels must lie in 0\.\.1"),
+        ({"labels_N": [0, 1, -1]}, "labels must lie"),
+        ({"groups": ("g",)}, "1 groups"),
+        ({"parts": ["train"]}, "parts of shape"),
+        ({"parts": ["train", "val", "test"]}, "unknown part 'val'"),
+    ],
+)
+def test_what_does_not_fit(changes, message):
+    with pytest.raises(ChiqpmError, match=message):
+        make(**changes)
+
+
+def test_parts_that_are_not_there():
+    with pytest.raises(ChiqpmError, match="unknown part 'val'"):
+        make().indices("val")
+    with pytest.raises(ChiqpmError, match="aren't split"):
+        make(parts=None).indices("train")

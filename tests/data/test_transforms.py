@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import v2
+
+from chiqpm.config import DataConfig
+from chiqpm.data.transforms import evaluation_transform, training_transform
+from chiqpm.errors import ChiqpmError
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def picture(width=70, height=50):
+    rng = np.random.default_rng(0)
+    return Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def test_evaluation_is_torchvisions_resize_and_normalise():
+    config = DataConfig(image_size=32)
+    resized = v2.functional.pil_to_tensor(v2.Resize((32, 32))(picture()))
+    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+    expected = (resized.float() / 255 - mean) / std
+    got = evaluation_transform(config, MEAN, STD)(picture())
+    assert type(got) is torch.Tensor and got.dtype == torch.float32
+    torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize("resize", ["squash", "crop", "pad"])
+@pytest.mark.parametrize("augmentation", ["none", "light", "paper"])
+def test_training_keeps_the_frame(resize, augmentation):
+    """Averaged over many draws the training picture is the evaluation picture, a little softer."""
+    config = DataConfig(image_size=32, resize=resize, augmentation=augmentation, flip=False)
+    image = Image.new("RGB", (64, 48), "black")
+    image.paste("white", (24, 16, 40, 32))
+    still = evaluation_transform(config, (0, 0, 0), (1, 1, 1))(image)
+    moving = training_transform(config, (0, 0, 0), (1, 1, 1))
+    torch.manual_seed(0)
+    mean = torch.stack([moving(image) for _ in range(300 if augmentation != "none" else 1)]).mean(0)
+    assert mean.shape == still.shape == (3, 32, 32)
+
+    def centre(maps_3HW):
+        mass = maps_3HW.mean(0)
+        grid = torch.arange(32.0)
+        return torch.stack([(mass.sum(0) * grid).sum(), (mass.sum(1) * grid).sum()]) / mass.sum()
+
+    if augmentation == "none":
+        assert torch.equal(mean, still)
+    else:
+        assert (centre(mean) - centre(still)).abs().max() < 1.5
+        assert mean.std() > 0.3 * still.std()
+
+
+def test_flip():
+    image = Image.new("RGB", (32, 32), "black")
+    image.paste("white", (0, 0, 16, 32))
+    for flip in (True, False):
+        for augmentation in ("light", "paper"):
+            config = DataConfig(image_size=32, augmentation=augmentation, flip=flip)
+            transform = training_transform(config, MEAN, STD)
+            torch.manual_seed(0)
+            views = [transform(image) for _ in range(40)]
+            mirrored = sum(bool(view[:, :, :8].mean() < view[:, :, 24:].mean()) for view in views)
+            # TrivialAugmentWide can invert (solarise) or turn a picture, so a few may look mirrored.
+            assert (mirrored > 10) if flip else (mirrored <= 6), (flip, augmentation, mirrored)
+
+
+def test_transforms_can_be_pickled():
+    config = DataConfig(image_size=16, augmentation="paper", resize="crop")
+    for make in (evaluation_transform, training_transform):
+        again = pickle.loads(pickle.dumps(make(config, MEAN, STD)))
+        assert again(picture()).shape == (3, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("changes", "mean", "std", "message"),
+    [
+        ({"augmentation": "strong"}, MEAN, STD, "none, light or paper; received 'strong'"),
+        ({"resize": "stretch"}, MEAN, STD, "received 'stretch'"),
+        ({"image_size": 0}, MEAN, STD, "image_size must be 1 or more"),
+        ({}, (0.5,), STD, r"mean must have one value per colour \(3\); received 1"),
+        ({}, MEAN, (0.5,), "std must have"),
+        ({}, MEAN, (0, 1, 1), "std must have one positive"),
+    ],
+)
+def test_wrong_input(changes, mean, std, message):
+    with pytest.raises(ChiqpmError, match=message):
+        training_transform(DataConfig(**changes), mean, std)
