@@ -1,0 +1,95 @@
+"""Text that fits its place, with and without fonts that have its letters."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib import font_manager
+from matplotlib.figure import Figure
+
+from chiqpm.explain import Feature
+from chiqpm.explain.drawing import typeface as module
+from chiqpm.explain.drawing.typeface import Typeface
+
+FACE = Typeface(["abc"])
+
+
+@settings(max_examples=50, deadline=None)
+@given(text=st.text(st.characters(codec="latin-1"), max_size=60), width=st.floats(0.3, 4.0), lines=st.integers(1, 4))
+def test_shortened_and_wrapped_text_fits(text: str, width: float, lines: int) -> None:
+    face = Typeface([text])
+    clean = face.clean(text)
+    for cut in (face.shorten(clean, width, 9.0), face.shorten_name(clean, width, 9.0)):
+        assert face.width(cut, 9.0) <= width
+        assert cut == clean or "…" in cut
+    wrapped = face.wrap(clean, width, 9.0, lines=lines)
+    assert len(wrapped) <= lines
+    assert all(face.width(line, 9.0) <= width for line in wrapped)
+    if not any("…" in line for line in wrapped):
+        assert "".join(wrapped).replace(" ", "") == clean.replace(" ", "")
+
+
+def test_a_name_keeps_its_end_and_a_sentence_its_beginning() -> None:
+    assert FACE.shorten("a long sentence about birds", 1.0, 10.0).startswith("a long")
+    cut = FACE.shorten_name("Black-footed Albatross, juvenile 17", 1.2, 10.0)
+    assert cut.startswith("Black")
+    assert cut.endswith("17")
+    assert FACE.wrap("one two three four", 0.9, 10.0, lines=2, name=True)[-1].endswith("four")
+
+
+def test_letters_are_as_wide_as_matplotlib_draws_them() -> None:
+    figure = Figure(dpi=300)
+    for bold in (False, True):
+        words = "The quick brown fox, ΑΒΓ, жар-птица"
+        face = Typeface([words])
+        drawn = (
+            figure.text(0, 0, words, fontproperties=face.properties(12.0, bold=bold)).get_window_extent().width / 300
+        )
+        assert drawn <= face.width(words, 12.0, bold=bold) <= 1.1 * drawn
+
+
+def test_one_line_without_control_characters() -> None:
+    assert FACE.clean(" a\tb\n\nc \x07d ") == "a b c d"
+    assert FACE.wrap("", 1.0, 9.0, lines=3) == []
+
+
+def test_letters_without_any_font_become_squares(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_candidates", list)
+    module._find_fallbacks.cache_clear()
+    face = Typeface(["金絲雀 wren", "金絲雀 7"])
+    module._find_fallbacks.cache_clear()
+    assert face.clean("金絲雀 wren") == "□□□ wren"
+    assert face.clean_name("金絲雀 wren", "class 7") == "□□□ wren"
+    assert face.clean_name("金絲雀 7", "class 7") == "class 7"
+    assert face.clean_label(Feature(4, "金絲雀")) == "f4"
+    assert face.clean_label(Feature(4, "eye")) == "f4 eye"
+    assert face.clean_name("", "class 7") == "class 7"
+
+
+def test_an_installed_font_fills_the_gaps(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = SimpleNamespace(
+        name="DejaVu Serif", fname=font_manager.findfont("DejaVu Serif"), style="normal", weight=400
+    )
+    italic = SimpleNamespace(name="Noto Sans", fname="missing.ttf", style="italic", weight=400)
+    monkeypatch.setattr(module, "_FALLBACKS", ("Noto Sans", "DejaVu Serif"))
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", [italic, entry, entry])
+    assert module._candidates() == [(entry.fname, "DejaVu Serif")]
+    # U+E000 is in no font, U+0041 in the serif one.
+    assert module._find_fallbacks.__wrapped__(frozenset({0xE000, 0x41})) == (("DejaVu Serif",), frozenset({0xE000}))
+
+
+@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+def test_no_warning_about_missing_glyphs(cases: SimpleNamespace, tmp_path: Path, ending: str) -> None:
+    from chiqpm.explain.drawing import draw_explanation, save_figure
+
+    names = ["金絲雀", "\U0001f426 tit", "วิหค", "حسون", "A\u0301lbum", "\ue000"]
+    found: Any = cases.sample(6, 3, 3, class_names=names)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save_figure(draw_explanation(found, cases.picture()), tmp_path / f"a.{ending}", description=found.text())
