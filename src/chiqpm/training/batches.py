@@ -89,7 +89,7 @@ class CachedBatches:
         """Yield activations (B, ...) and labels (B,)."""
         views, count = self.hidden_VN.shape[:2]
         hidden_VN: NDArray[Any] = self.hidden_VN
-        view_N: NDArray[np.int64] = np.random.default_rng([self.seed, epoch, 1]).integers(views, size=count)
+        view_N = np.random.default_rng([self.seed, epoch, 1]).integers(views, size=(count,))
         for chunk in shuffled(count, self.batch_size, self.seed, epoch):
             hidden = torch.from_numpy(hidden_VN[view_N[chunk], chunk])
             yield hidden.contiguous(memory_format=_layout(hidden)), torch.from_numpy(self.labels_N[chunk])

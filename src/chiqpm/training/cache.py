@@ -27,7 +27,7 @@ def cache_hidden(
     *,
     key: str,
     description: str,
-    batch_size: int = 64,
+    batch_size: int = 8,
     workers: int = 0,
     device: torch.device | None = None,
     quiet: bool = True,
@@ -61,7 +61,7 @@ def cache_hidden(
         for number, view in enumerate(views):
             start = 0
             for images, _ in in_order(view, batch_size, workers):
-                hidden = backbone.forward_frozen(images.to(device)).cpu().numpy()
+                hidden = backbone.forward_frozen(images.to(device, memory_format=torch.channels_last)).cpu().numpy()
                 if hidden_VN is None:
                     shape = (len(views), count, *hidden.shape[1:])
                     hidden_VN = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)

@@ -1,0 +1,177 @@
+"""Every number that a run's data allow, on its test images, and the pictures that go with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from chiqpm import metrics
+from chiqpm.calibration import make_score
+from chiqpm.classifier import load
+from chiqpm.config import CalibrationConfig, FitConfig
+from chiqpm.conformal import ConformalPredictor
+from chiqpm.data import PARTS, Attributes, ImageTable, read_attributes
+from chiqpm.data.dataset import ImageDataset
+from chiqpm.files import read_npz, write_json, write_npz
+from chiqpm.gallery import draw_gallery, write_examples
+from chiqpm.inference import Answers, answer
+from chiqpm.metrics import class_similarity
+from chiqpm.model import Output
+
+COMPARED_SCORES = ("path", "evidence", "level_limited", "thr")
+
+
+def evaluate(
+    out: Path, table: ImageTable, config: FitConfig, *, attributes: Path | None = None, quiet: bool = True
+) -> dict[str, Any]:
+    """Measure a finished run on its test images and write `metrics.json`, `test_answers.npz` and `figures/`.
+
+    Args:
+        out: run directory with a calibrated classifier.
+        table: images with the run's split.
+        config: the run's options.
+        attributes: CSV of class attributes; switches on what needs a similarity of classes.
+        quiet: show no progress bar.
+
+    Returns:
+        What `metrics.json` holds.
+    """
+    classifier = load(out, device=config.device)
+    diversity: list[torch.Tensor] = []
+    weight = classifier.model.weight_CK
+    count = config.assignment.features_per_class
+
+    def collect(output: Output, labels: torch.Tensor) -> None:
+        predicted = output.logits.argmax(dim=1)
+        values = metrics.spatial_diversity_per_sample(output.maps, weight, predicted, min(5, count))
+        diversity.append(values.cpu())
+
+    dataset = ImageDataset(
+        table,
+        table.indices("test"),
+        classifier.transform,
+        max_pixels=config.data.max_pixels,
+        seed=config.seed,
+    )
+    test = answer(
+        classifier.model,
+        dataset,
+        device=classifier.device,
+        description="sparse model on test images",
+        workers=config.workers,
+        quiet=quiet,
+        each=collect,
+    )
+    write_npz(out / "test_answers.npz", vars(test))
+    train, calibration = (Answers(**read_npz(out / f"{part}_answers.npz")) for part in ("train", "calibration"))
+    known = read_attributes(attributes, table.classes) if attributes is not None else None
+    weight_CK = weight.cpu().numpy()
+    statistics, assignment = read_npz(out / "statistics.npz"), read_npz(out / "assignment.npz")
+    dense = float(statistics["dense_test_accuracy"]) if _has_dense(config) else None
+    found = {
+        "images": {part: len(table.indices(part)) for part in PARTS},
+        "classes": len(table.classes),
+        "accuracy": _accuracies(dense, test),
+        "features": {"kept": weight_CK.shape[1], "per_class": count},
+        "assignment": _assignment(assignment, weight_CK),
+        "interpretability": {
+            **_interpretability(train, test, weight_CK, known, config.seed),
+            f"sid@{min(5, count)}": float(torch.cat(diversity).double().mean()),
+        },
+        "calibration_score": config.calibration.score,
+        "coverage": coverage_table(calibration, test, weight_CK, config.calibration, known),
+    }
+    write_json(out / "metrics.json", found)
+    write_examples(out, classifier, table, train)
+    draw_gallery(out, classifier, table, test, [(int(a), int(b)) for a, b in assignment["pairs"]])
+    return found
+
+
+def coverage_table(
+    calibration: Answers,
+    test: Answers,
+    weight_CK: NDArray[Any],
+    config: CalibrationConfig,
+    attributes: Attributes | None = None,
+) -> dict[str, Any]:
+    """Coverage, size and coherence of the prediction sets, for each score and target.
+
+    Args:
+        calibration: the model's answers for images that calibrate.
+        test: its answers for images that test.
+        weight_CK: binary assignment.
+        config: names the score in use and the targets.
+        attributes: gives the similarity of classes for the coherence.
+
+    Returns:
+        score -> target -> values.
+    """
+    similarity_CC = None if attributes is None else class_similarity(attributes.values_CA)
+    table: dict[str, Any] = {}
+    for name in dict.fromkeys((config.score, *COMPARED_SCORES)):
+        predictor = ConformalPredictor(make_score(name, weight_CK))
+        predictor.calibrate(calibration.logits_NC, calibration.labels_N, calibration.features_NK)
+        sets = predictor.predict_sets(test.logits_NC, test.features_NK, coverages=config.targets)
+        table[name] = {
+            f"{target:g}": _one_target(np.asarray(sets_NC), test.labels_N, similarity_CC)
+            for target, sets_NC in zip(config.targets, sets, strict=True)
+        }
+    return table
+
+
+def _one_target(
+    sets_NC: NDArray[np.bool_], labels_N: NDArray[np.int64], similarity_CC: NDArray[np.float64] | None
+) -> dict[str, Any]:
+    report = metrics.coverage(sets_NC, labels_N)
+    values: dict[str, Any] = {
+        "coverage": report.coverage,
+        "interval": list(report.interval),
+        "mean_size": report.mean_size,
+        "empty_rate": report.empty_rate,
+    }
+    if similarity_CC is not None and (sets_NC.sum(axis=1) >= 2).any():
+        coherence = metrics.set_coherence(sets_NC, similarity_CC)
+        values["coherence"] = {"pair_pooled": coherence.pair_pooled, "per_set": coherence.per_set}
+    return values
+
+
+def _has_dense(config: FitConfig) -> bool:
+    return config.dense.epochs > 0 or config.dense.checkpoint is not None
+
+
+def _accuracies(dense: float | None, test: Answers) -> dict[str, float | None]:
+    ratio = None if not dense else test.accuracy / dense
+    return {"dense": dense, "sparse": test.accuracy, "ratio": ratio}
+
+
+def _assignment(arrays: dict[str, Any], weight_CK: NDArray[Any]) -> dict[str, Any]:
+    objective, bound = float(arrays["objective"]), float(arrays["bound"])
+    known = np.isfinite(bound)
+    return {
+        "objective": objective,
+        "bound": bound if known else None,
+        "gap": (bound - objective) / max(abs(bound), 1e-12) if known else None,
+        "pairs_forced": len(arrays["pairs"]),
+        "pairs_satisfied": int(arrays["pairs_satisfied"]),
+        "distinct_classes": len(np.unique(weight_CK, axis=0)),
+    }
+
+
+def _interpretability(
+    train: Answers, test: Answers, weight_CK: NDArray[Any], attributes: Attributes | None, seed: int
+) -> dict[str, float]:
+    values = {
+        "contrastiveness": metrics.contrastiveness(train.features_NK, seed),
+        "class_independence": metrics.class_independence(train.features_NK, train.labels_N),
+        "correlation": metrics.correlation(train.features_NK),
+        "dependence": metrics.dependence(test.features_NK, weight_CK, test.predicted_N),
+    }
+    if attributes is not None:
+        similarity_CC = class_similarity(attributes.values_CA)
+        entries = min(50, len(weight_CK) * (len(weight_CK) - 1))
+        values["structural_grounding"] = metrics.structural_grounding(weight_CK, similarity_CC, entries)
+    return {name: float(value) for name, value in values.items()}

@@ -1,0 +1,491 @@
+"""From a folder of images to a calibrated, explained classifier: the stages in order over a run directory."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save
+
+from chiqpm import assignment, config_file, data
+from chiqpm.backbone import Backbone, build_backbone
+from chiqpm.calibration import make_score
+from chiqpm.classifier import CALIBRATION, DESCRIPTION, WEIGHTS, Classifier, load
+from chiqpm.config import FitConfig
+from chiqpm.conformal import ConformalPredictor
+from chiqpm.data.dataset import ImageDataset
+from chiqpm.data.transforms import evaluation_transform, training_transform
+from chiqpm.dense_checkpoint import load_dense_checkpoint
+from chiqpm.devices import find_device, place
+from chiqpm.evaluation import evaluate
+from chiqpm.files import digest, read_npz, write_atomic, write_json, write_npz, write_text
+from chiqpm.inference import Answers, answer, gather
+from chiqpm.ledger import Ledger
+from chiqpm.metrics import active_mean
+from chiqpm.model import CHiQPM, DenseClassifier, keep_features
+from chiqpm.pivots import pivot_similarity, separation
+from chiqpm.progress import bar, steps
+from chiqpm.recalibration import CALIBRATION_ANSWERS, write_training_digests
+from chiqpm.statistics import FeatureStatistics, Statistics
+from chiqpm.training import Batches, CachedBatches, ImageBatches, fine_tune, train_dense
+from chiqpm.training.batches import in_order
+from chiqpm.training.cache import cache_hidden
+
+logger = logging.getLogger(__name__)
+
+
+def fit(
+    data: str | Path, out: str | Path, *, config: FitConfig | None = None, quiet: bool = True, **changes: Any
+) -> Classifier:
+    """Train, calibrate and evaluate a classifier on a folder of images.
+
+    Stages that are finished in the run directory, by the same data and options, are not done again; an interrupted
+    one goes on after its last epoch.
+
+    Args:
+        data: `DIR/<class>/*.jpg`, or `DIR/{train,calibration,test}/<class>/*.jpg`.
+        out: the run directory; made if need be.
+        config: all options; None takes the defaults.
+        quiet: show no progress bars.
+        **changes: single options that differ from `config`, groups as dictionaries: `seed=1, dense={"epochs": 3}`.
+
+    Returns:
+        The classifier, as `chiqpm.load(out)` gives it.
+
+    Raises:
+        ChiqpmError: the data or an option can't be used; says what to do.
+        FileNotFoundError: no such folder.
+        OSError: the run directory can't be written.
+    """
+    options = config_file.updated(config_file.to_dict(config or FitConfig()), changes)
+    return Run(data, out, config_file.from_dict(options), quiet=quiet).finish()
+
+
+class Run:
+    """One run directory and the stages over it.
+
+    Args:
+        root: the folder of images.
+        out: the run directory.
+        config: all options.
+        quiet: show no progress bars.
+    """
+
+    def __init__(self, root: str | Path, out: str | Path, config: FitConfig, *, quiet: bool = True) -> None:
+        self.root, self.out = Path(root), Path(out)
+        self.config = replace(config, backbone=config.backbone.resolved())
+        self.quiet = quiet
+        self.device = find_device(config.device)
+        self.table = data.open_folder(
+            self.root,
+            replace(config.data, find_duplicates=True),
+            progress=steps("reading images", quiet=self.quiet),
+        )
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.ledger = Ledger(self.out / "stages.json")
+
+    def finish(self) -> Classifier:
+        """Do what isn't done yet, and return the classifier."""
+        assignment.check_preconditions(
+            max(self.backbone.num_features, 1),
+            len(self.table.classes),
+            self.config.assignment.kept_features,
+            self.config.assignment.features_per_class,
+            self.config.assignment.pair_density,
+        )
+        self.split()
+        text = yaml.safe_dump(
+            {"data_folder": str(self.root), **config_file.to_dict(self.config)},
+            sort_keys=False,
+            allow_unicode=True,
+        )
+        write_text(self.out / "config.yaml", text)
+        dense_key = self.dense()
+        assignment_key = self.assign(self.measure(dense_key))
+        calibration_key = self.calibrate(self.fine_tune(assignment_key))
+        self.evaluate(calibration_key)
+        shutil.rmtree(self.out / "cache", ignore_errors=True)
+        return load(self.out, device=self.config.device)
+
+    def split(self) -> None:
+        """Divide the images into train, calibration and test, or take up the written division."""
+        options = asdict(self.config.data)
+        made_from = {name: options[name] for name in ("calibration_fraction", "test_fraction", "split_seed", "groups")}
+        file = self.out / "split.csv"
+        with self.ledger.stage("split", {"options": made_from}, [file]) as stage:
+            if stage.done:
+                self.table = data.apply_split(self.table, file)
+                return
+            self.table = data.split(self.table, self.config.data)
+            data.write_split(self.table, file)
+            if self.config.data.find_duplicates:
+                self._report_duplicates()
+
+    def dense(self) -> str:
+        """Train the dense classifier; returns the key of the stage."""
+        file = self.out / "dense.safetensors"
+        made_from = {
+            "images": self.images_key,
+            "preparation": self._preparation(),
+            "backbone": asdict(self.config.backbone),
+            "dense": asdict(self.config.dense),
+            "seed": self.config.seed,
+        }
+        with self.ledger.stage("dense", made_from, [file]) as stage:
+            if not stage.done:
+                model = self._new_dense()
+                if self.config.dense.checkpoint is not None:
+                    load_dense_checkpoint(model, Path(self.config.dense.checkpoint))
+                elif self.config.dense.epochs > 0:
+                    train_dense(
+                        model,
+                        self._batches(model.backbone, self.config.dense.optimiser.batch_size),  # type: ignore[arg-type]
+                        self.config.dense,
+                        seed=self.config.seed,
+                        cached=self.cached,
+                        device=self.device,
+                        checkpoint=self._checkpoint("dense"),
+                        key=stage.key,
+                        quiet=self.quiet,
+                    )
+                self._write_weights(file, model)
+                self._drop_checkpoints("dense")
+        return stage.key
+
+    def measure(self, dense_key: str) -> str:
+        """Compute the constants of the quadratic problem and the dense accuracy in one pass each."""
+        file = self.out / "statistics.npz"
+        with self.ledger.stage("statistics", {"dense": dense_key}, [file]) as stage:
+            if not stage.done:
+                model = self._trained_dense()
+                sums = FeatureStatistics(
+                    self.backbone.num_features,
+                    len(self.table.classes),
+                    pooling=self.config.dense.pooled_share,
+                )
+                progress = bar(len(self.table.indices("train")), "measuring features", quiet=self.quiet)
+                with torch.inference_mode():
+                    for inputs, labels in self._plain_training_inputs(model.backbone):  # type: ignore[arg-type]
+                        sums.update(inputs, labels)
+                        progress.update(len(labels))
+                progress.close()
+                test = self._answer(model, "test", "dense model on test images")
+                arrays = {field.name: getattr(sums.compute(), field.name) for field in fields(Statistics)}
+                write_npz(file, {**arrays, "dense_test_accuracy": np.array(test.accuracy)})
+        return stage.key
+
+    def assign(self, statistics_key: str) -> str:
+        """Select the features and give each class its own."""
+        file = self.out / "assignment.npz"
+        options = self.config.assignment
+        made_from = {"statistics": statistics_key, "assignment": asdict(options), "seed": self.config.seed}
+        with self.ledger.stage("assignment", made_from, [file]) as stage:
+            if not stage.done:
+                arrays = read_npz(self.out / "statistics.npz")
+                found, problem = solve_assignment(
+                    Statistics(**{field.name: arrays[field.name] for field in fields(Statistics)}),
+                    self.config,
+                    progress=steps("choosing features", quiet=self.quiet),
+                )
+                write_npz(
+                    file,
+                    {
+                        "selection_K": found.selection_K,
+                        "weight_CK": found.weight_CK,
+                        "objective": np.array(found.objective),
+                        "bound": np.array(np.inf if found.bound is None else found.bound),
+                        "pairs": np.asarray(problem.pairs, dtype=np.int64).reshape(-1, 2),
+                        "pairs_satisfied": np.array(found.pairs_satisfied),
+                    },
+                )
+        return stage.key
+
+    def fine_tune(self, assignment_key: str) -> str:
+        """Fine-tune the sparse model and write it, without calibration."""
+        made_from = {
+            "assignment": assignment_key,
+            "finetune": asdict(self.config.finetune),
+            "seed": self.config.seed,
+        }
+        products = [self.out / name for name in (WEIGHTS, DESCRIPTION)]
+        with self.ledger.stage("finetune", made_from, products) as stage:
+            if not stage.done:
+                model = self._new_sparse()
+                fine_tune(
+                    model,
+                    self._batches(model.backbone, self.config.finetune.optimiser.batch_size),  # type: ignore[arg-type]
+                    self.config.dense,
+                    self.config.finetune,
+                    seed=self.config.seed,
+                    cached=self.cached,
+                    device=self.device,
+                    checkpoint=self._checkpoint("finetune"),
+                    key=stage.key,
+                    quiet=self.quiet,
+                )
+                answers = self._training_answers(model)
+                write_npz(self.out / "train_answers.npz", vars(answers))
+                write_training_digests(self.out, self.table)
+                self._classifier(model, active_mean(answers.features_NK, self.config.seed)).save(self.out)
+                self._drop_checkpoints("finetune")
+        return stage.key
+
+    def calibrate(self, model_key: str) -> str:
+        """Calibrate the prediction sets on images that no training saw."""
+        made_from = {
+            "model": model_key,
+            "images": self._part_key("calibration"),
+            "calibration": {
+                "score": self.config.calibration.score,
+                "coverage": self.config.calibration.coverage,
+            },
+        }
+        file = self.out / CALIBRATION
+        with self.ledger.stage("calibration", made_from, [file]) as stage:
+            if not stage.done:
+                classifier = load(self.out, device=self.config.device)
+                answers = self._answer(classifier.model, "calibration", "calibrating")
+                weight_CK = classifier.model.weight_CK.cpu().numpy()
+                score = make_score(self.config.calibration.score, weight_CK)
+                classifier.predictor = ConformalPredictor(score).calibrate(
+                    answers.logits_NC, answers.labels_N, answers.features_NK
+                )
+                classifier.coverage = self.config.calibration.coverage
+                write_npz(self.out / CALIBRATION_ANSWERS, vars(answers))
+                classifier.save(self.out)
+        return stage.key
+
+    def evaluate(self, calibration_key: str) -> None:
+        """Measure everything on the test images, and draw examples."""
+        attributes = data.find_attributes(self.root, self.config.data.attributes)
+        made_from = {
+            "calibration": calibration_key,
+            "images": self._part_key("test"),
+            "targets": list(self.config.calibration.targets),
+            "attributes": None if attributes is None else digest(attributes.read_text(encoding="utf-8-sig")),
+        }
+        with self.ledger.stage("evaluation", made_from, [self.out / "metrics.json"]) as stage:
+            if not stage.done:
+                evaluate(self.out, self.table, self.config, attributes=attributes, quiet=self.quiet)
+
+    @cached_property
+    def backbone(self) -> Backbone:
+        """A fresh backbone; what is asked of it here is its shape."""
+        torch.manual_seed(self.config.seed)
+        return build_backbone(self.config.backbone, image_size=self.config.data.image_size)
+
+    @property
+    def cached(self) -> bool:
+        """Whether the frozen part's activations are cached."""
+        return self.config.backbone.frozen is not None
+
+    @cached_property
+    def images_key(self) -> str:
+        """Digest of the training images, their classes and their place in the split."""
+        return self._part_key("train")
+
+    def _part_key(self, part: data.Part) -> str:
+        table, rows = self.table, self.table.indices(part)
+        if table.fingerprints is not None:
+            content = table.fingerprints.digest_N[rows].tolist()
+        else:
+            stats = [table.path(row).stat() for row in rows.tolist()]
+            content = [(stat.st_size, stat.st_mtime_ns) for stat in stats]
+        return digest([table.classes, [table.paths[row] for row in rows], table.labels_N[rows].tolist(), content])
+
+    def _preparation(self) -> dict[str, Any]:
+        options = asdict(self.config.data)
+        used = {name: options[name] for name in ("image_size", "resize", "augmentation", "flip")}
+        return {**used, "cached_views": self.config.cached_views if self.cached else None}
+
+    def _new_dense(self) -> DenseClassifier:
+        torch.manual_seed(self.config.seed)
+        backbone = build_backbone(self.config.backbone, image_size=self.config.data.image_size)
+        model = DenseClassifier(
+            backbone,
+            len(self.table.classes),
+            pooled_share=self.config.dense.pooled_share,
+            dropout=self.config.dense.dropout,
+        )
+        return place(model, self.device)
+
+    def _trained_dense(self) -> DenseClassifier:
+        model = self._new_dense()
+        model.load_state_dict(load_file(self.out / "dense.safetensors"))
+        return place(model, self.device).eval()
+
+    def _new_sparse(self) -> CHiQPM:
+        arrays, statistics = read_npz(self.out / "assignment.npz"), read_npz(self.out / "statistics.npz")
+        backbone = self._trained_dense().backbone
+        selection_K = torch.from_numpy(arrays["selection_K"]).long()
+        mean_K, std_K = (torch.from_numpy(statistics[name])[selection_K] for name in ("mean_F", "std_F"))
+        torch.manual_seed(self.config.seed)
+        model = CHiQPM(
+            backbone,
+            keep_features(backbone, selection_K),
+            torch.from_numpy(arrays["weight_CK"].astype(np.float32)),
+            mean_K,
+            std_K,
+            pooled_share=self.config.dense.pooled_share,
+            dropout=self.config.finetune.dropout,
+            dropout_place=self.config.finetune.dropout_place,
+            rectify=self.config.finetune.rectify,
+        )
+        return place(model, self.device)
+
+    def _classifier(self, model: CHiQPM, active_mean_K: NDArray[np.float64]) -> Classifier:
+        return Classifier(
+            model,
+            backbone=self.config.backbone,
+            data=self.config.data,
+            class_names=self.table.classes,
+            active_mean_K=active_mean_K,
+            coverage=self.config.calibration.coverage,
+        )
+
+    def _dataset(self, part: data.Part, *, augmented: bool = False) -> ImageDataset:
+        make = training_transform if augmented else evaluation_transform
+        transform = make(self.config.data, self.backbone.mean, self.backbone.std)
+        return ImageDataset(
+            self.table,
+            self.table.indices(part),
+            transform,
+            max_pixels=self.config.data.max_pixels,
+            seed=self.config.seed,
+        )
+
+    def _batches(self, backbone: Backbone, batch_size: int) -> Batches:
+        if not self.cached:
+            dataset = self._dataset("train", augmented=True)
+            return ImageBatches(dataset, batch_size, seed=self.config.seed, workers=self.config.workers)
+        labels_N = self.table.labels_N[self.table.indices("train")]
+        return CachedBatches(self._hidden(backbone), labels_N, batch_size, seed=self.config.seed)
+
+    def _hidden(self, backbone: Backbone) -> NDArray[np.float32]:
+        made_from = {
+            "images": self.images_key,
+            "preparation": self._preparation(),
+            "backbone": asdict(self.config.backbone),
+            "seed": self.config.seed,
+        }
+        return cache_hidden(
+            backbone,
+            [self._dataset("train"), *(self._view(number) for number in range(1, self.config.cached_views))],
+            self.out / "cache" / "train.npy",
+            key=digest(made_from),
+            description="caching frozen part",
+            workers=self.config.workers,
+            device=self.device,
+            quiet=self.quiet,
+        )
+
+    def _view(self, number: int) -> ImageDataset:
+        dataset = self._dataset("train", augmented=self.config.data.augmentation != "none")
+        dataset.set_epoch(number)
+        return dataset
+
+    def _plain_training_inputs(self, backbone: Backbone) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield maps and labels of the training images under the evaluation transform."""
+        if self.cached:
+            hidden_N, labels_N = self._hidden(backbone)[0], self.table.labels_N[self.table.indices("train")]
+            for start in range(0, len(labels_N), 32):
+                hidden = torch.from_numpy(np.array(hidden_N[start : start + 32])).to(self.device)
+                yield backbone.forward_trainable(hidden), torch.from_numpy(labels_N[start : start + 32])
+        else:
+            for images, labels in in_order(self._dataset("train"), 32, self.config.workers):
+                yield backbone(images.to(self.device, memory_format=torch.channels_last)), labels
+
+    def _training_answers(self, model: CHiQPM) -> Answers:
+        """Return the sparse model's answers for the training images under the evaluation transform."""
+        model.eval()
+        with torch.inference_mode():
+            inputs = self._plain_training_inputs(model.backbone)  # type: ignore[arg-type]
+            batches = ((model.head(maps), labels) for maps, labels in inputs)
+            total = len(self.table.indices("train"))
+            return gather(batches, total, description="features of training images", quiet=self.quiet)
+
+    def _answer(self, model: DenseClassifier | CHiQPM, part: data.Part, description: str) -> Answers:
+        return answer(
+            model,
+            self._dataset(part),
+            device=self.device,
+            description=description,
+            workers=self.config.workers,
+            quiet=self.quiet,
+        )
+
+    def _write_weights(self, file: Path, model: torch.nn.Module) -> None:
+        content = save({name: value.contiguous().cpu() for name, value in model.state_dict().items()})
+        write_atomic(file, lambda stream: stream.write(content))
+
+    def _checkpoint(self, stage: str) -> Path:
+        folder = self.out / "checkpoints"
+        folder.mkdir(exist_ok=True)
+        return folder / f"{stage}.safetensors"
+
+    def _drop_checkpoints(self, stage: str) -> None:
+        for file in (self.out / "checkpoints").glob(f"{stage}*.safetensors"):
+            file.unlink()
+
+    def _report_duplicates(self) -> None:
+        found = data.find_duplicates(
+            self.table,
+            max_pixels=self.config.data.max_pixels,
+            progress=steps("looking for duplicates", quiet=self.quiet),
+        )
+        file = self.out / "duplicates.json"
+        write_json(file, [asdict(duplicate) for duplicate in found])
+        if found:
+            warnings.warn(
+                f"{len(found)} pairs of images in different parts of the split are the same picture (see {file}); "
+                "they make the test look better than it is. Remove one of each, or keep them together with --groups.",
+                stacklevel=2,
+            )
+
+
+def solve_assignment(
+    statistics: Statistics, config: FitConfig, *, progress: Callable[[int, int], None] | None = None
+) -> tuple[assignment.Assignment, assignment.AssignmentProblem]:
+    """State the quadratic problem, pivot-aware if asked for, and solve it.
+
+    Returns:
+        The assignment, and the problem with its threshold and pairs.
+
+    Raises:
+        ChiqpmError: a precondition fails.
+    """
+    options = config.assignment
+    sizes = (options.kept_features, options.features_per_class, options.pair_density)
+    published = assignment.AssignmentProblem(
+        statistics.similarity_FC, statistics.redundancy_FF, statistics.bias_F, *sizes
+    )
+    problem = published
+    if options.pivot_weight > 0 and len(published.pairs):
+        pairs = [(int(a), int(b)) for a, b in published.pairs]
+        separated = separation(statistics, pairs)
+        problem = assignment.AssignmentProblem(
+            pivot_similarity(statistics.similarity_FC, separated, pairs, options.pivot_weight),
+            statistics.redundancy_FF,
+            statistics.bias_F,
+            *sizes,
+            threshold=published.threshold,
+            pairs=published.pairs,
+        )
+    found = assignment.solve(problem, time_limit=options.time_limit, gap=options.gap, seed=config.seed, method="search")
+    if found.pairs_satisfied < len(published.pairs):
+        logger.warning(
+            "%d of %d pairs could not be satisfied",
+            len(published.pairs) - found.pairs_satisfied,
+            len(published.pairs),
+        )
+    return found, problem

@@ -1,0 +1,140 @@
+"""A fitted classifier on other labelled images: calibrated anew, or measured; never trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chiqpm import config_file
+from chiqpm.calibration import make_score
+from chiqpm.classifier import Classifier, load
+from chiqpm.config import CalibrationConfig
+from chiqpm.conformal import ConformalPredictor
+from chiqpm.data import ImageTable, Part, open_folder
+from chiqpm.data.dataset import ImageDataset
+from chiqpm.errors import ChiqpmError
+from chiqpm.evaluation import coverage_table
+from chiqpm.files import read_npz, write_npz
+from chiqpm.inference import Answers, answer
+from chiqpm.progress import steps
+
+TRAINING_DIGESTS = "training_digests.npz"
+CALIBRATION_ANSWERS = "calibration_answers.npz"
+
+
+def write_training_digests(folder: Path, table: ImageTable) -> None:
+    """Keep digests of the pictures of the training part, so that they can't calibrate the model."""
+    if table.fingerprints is not None:
+        write_npz(folder / TRAINING_DIGESTS, {"digests": table.fingerprints.digest_N[table.indices("train")]})
+
+
+def recalibrate(
+    run: Path, images: Path, out: Path, *, score: str | None = None, device: str = "auto", quiet: bool = True
+) -> int:
+    """Calibrate a classifier's prediction sets on other images, and save it.
+
+    Args:
+        run: folder of the classifier.
+        images: `DIR/<class>/*.jpg`; of a folder with parts, its calibration part counts.
+        out: folder of the newly calibrated classifier; may be `run`.
+        score: name of the nonconformity score; None keeps the classifier's, or takes the default.
+        device: where to compute.
+        quiet: show no progress bar.
+
+    Returns:
+        The number of images.
+
+    Raises:
+        ChiqpmError: images that the model was trained on, or classes that it doesn't know.
+        FileNotFoundError: no such folder.
+    """
+    classifier = load(run, device=device)
+    table = _open(classifier, images, "calibration", quiet=quiet)
+    _refuse_training_images(run, table)
+    answers = _answer(classifier, table, "calibrating", quiet=quiet)
+    weight_CK = classifier.model.weight_CK.cpu().numpy()
+    if score is not None or classifier.predictor is None:
+        chosen = make_score(score or CalibrationConfig().score, weight_CK)
+    else:
+        chosen = classifier.predictor.score
+    predictor = ConformalPredictor(chosen)
+    classifier.predictor = predictor.calibrate(answers.logits_NC, answers.labels_N, answers.features_NK)
+    classifier.save(out)
+    write_npz(out / CALIBRATION_ANSWERS, vars(answers))
+    if (run / TRAINING_DIGESTS).exists() and out.resolve() != run.resolve():
+        write_npz(out / TRAINING_DIGESTS, read_npz(run / TRAINING_DIGESTS))
+    return len(answers.labels_N)
+
+
+def measure_elsewhere(run: Path, images: Path, *, device: str = "auto", quiet: bool = True) -> dict[str, Any]:
+    """Measure accuracy and coverage of a calibrated classifier on other images.
+
+    Args:
+        run: folder of the classifier.
+        images: `DIR/<class>/*.jpg`; of a folder with parts, its test part counts.
+        device: where to compute.
+        quiet: show no progress bar.
+
+    Raises:
+        ChiqpmError: not calibrated, images that the model was trained on, or classes that it doesn't know.
+        FileNotFoundError: no such folder.
+    """
+    classifier = load(run, device=device)
+    if classifier.predictor is None or not (run / CALIBRATION_ANSWERS).exists():
+        raise ChiqpmError(f"{run} is not calibrated; run `chiqpm calibrate {run} IMAGES` first")
+    table = _open(classifier, images, "test", quiet=quiet)
+    _refuse_training_images(run, table)
+    answers = _answer(classifier, table, "measuring", quiet=quiet)
+    calibration = Answers(**read_npz(run / CALIBRATION_ANSWERS))
+    weight_CK = classifier.model.weight_CK.cpu().numpy()
+    described = run / "config.yaml"
+    if described.exists():
+        options = config_file.read(described).calibration
+    else:
+        options = CalibrationConfig(targets=(classifier.coverage,))
+    return {
+        "images": {"calibration": len(calibration.labels_N), "test": len(answers.labels_N)},
+        "classes": len(classifier.class_names),
+        "accuracy": {"dense": None, "sparse": answers.accuracy, "ratio": None},
+        "coverage": coverage_table(calibration, answers, weight_CK, options),
+    }
+
+
+def _open(classifier: Classifier, images: Path, part: Part, *, quiet: bool) -> ImageTable:
+    """Open a folder and give its images the classifier's class numbers."""
+    config = replace(classifier.data_config, find_duplicates=True)
+    table = open_folder(images, config, progress=steps("reading images", quiet=quiet))
+    if table.parts is not None and (table.parts == part).any():
+        table = table.subset(table.indices(part))
+    unknown = sorted(set(table.classes) - set(classifier.class_names))
+    if unknown:
+        raise ChiqpmError(
+            f"{images} has {len(unknown)} classes that the classifier does not know (first: {', '.join(unknown[:3])}); "
+            f"it knows {len(classifier.class_names)}: {', '.join(classifier.class_names[:3])} ..."
+        )
+    number = {name: index for index, name in enumerate(classifier.class_names)}
+    labels_N = np.array([number[table.classes[label]] for label in table.labels_N], dtype=np.int64)
+    return replace(table, labels_N=labels_N, classes=classifier.class_names)
+
+
+def _refuse_training_images(run: Path, table: ImageTable) -> None:
+    file = run / TRAINING_DIGESTS
+    if not file.exists() or table.fingerprints is None:
+        return
+    seen = np.isin(table.fingerprints.digest_N, read_npz(file)["digests"])
+    if seen.any():
+        first = table.paths[int(np.flatnonzero(seen)[0])]
+        raise ChiqpmError(
+            f"{int(seen.sum())} of {len(table)} images were used to train this model (first: {first}); prediction sets "
+            "calibrated or measured on them would be too optimistic. Use images that the model has never seen."
+        )
+
+
+def _answer(classifier: Classifier, table: ImageTable, description: str, *, quiet: bool) -> Answers:
+    dataset = ImageDataset(
+        table, np.arange(len(table)), classifier.transform, max_pixels=classifier.data_config.max_pixels
+    )
+    return answer(classifier.model, dataset, device=classifier.device, description=description, quiet=quiet)
