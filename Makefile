@@ -9,7 +9,7 @@ quickstart: $(VENV)/installed
 	$(BIN)/chiqpm quickstart
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n auto --cov --cov-report=term
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --cov --cov-report=term
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

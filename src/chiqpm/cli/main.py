@@ -1,0 +1,89 @@
+"""Parse, run, and turn what went wrong into a message and an exit code."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Union
+
+import tyro
+from tyro.conf import subcommand
+
+from chiqpm.cli.commands import Birds, Calibrate, Compare, Evaluate, Explain, Fit, Predict, Quickstart
+from chiqpm.errors import ChiqpmError
+
+USER_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `chiqpm` with some arguments, those of the process by default, and return its exit code.
+
+    Exit codes: 0 done; 1 the machine failed (disk full, no permission); 2 the command or its input can't be used;
+    130 interrupted.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        command = _parse(given)
+        _set_up_messages(quiet=command.quiet)
+        command.run()
+    except KeyboardInterrupt:
+        return _say("interrupted; the same command goes on where it stopped", INTERRUPTED)
+    except (ChiqpmError, FileNotFoundError, NotADirectoryError) as error:
+        return _say(str(error), USER_ERROR)
+    except BrokenPipeError:
+        return FAILURE
+    except OSError as error:
+        return _say(f"{error}; what was finished is kept, the same command goes on from there", FAILURE)
+    return 0
+
+
+def _parse(arguments: list[str]) -> Any:
+    fit = Annotated[Fit, subcommand("fit", default=_fit_default(arguments))]
+    commands = Union[  # noqa: UP007 - built at run time
+        Annotated[Quickstart, subcommand("quickstart")],
+        Annotated[Birds, subcommand("birds")],
+        fit,
+        Annotated[Calibrate, subcommand("calibrate")],
+        Annotated[Evaluate, subcommand("evaluate")],
+        Annotated[Predict, subcommand("predict")],
+        Annotated[Explain, subcommand("explain")],
+        Annotated[Compare, subcommand("compare")],
+    ]
+    description = "Image classifiers people can check: calibrated, hierarchical, interpretable."
+    return tyro.cli(commands, prog="chiqpm", description=description, args=arguments)
+
+
+def _fit_default(arguments: Sequence[str]) -> Fit:
+    """Return the options that `fit` starts from: of a preset, or of an earlier run's file."""
+    from chiqpm.presets import preset
+
+    name, file = _value_of("--preset", arguments), _value_of("--config", arguments)
+    if file is None:
+        return Fit(data=tyro.MISSING, out=tyro.MISSING, options=preset(name or "default"))
+    from chiqpm import config_file
+
+    return Fit(data=tyro.MISSING, out=tyro.MISSING, options=config_file.read(Path(file)))
+
+
+def _value_of(option: str, arguments: Sequence[str]) -> str | None:
+    for place, argument in enumerate(arguments):
+        if argument == option and place + 1 < len(arguments):
+            return arguments[place + 1]
+        if argument.startswith(f"{option}="):
+            return argument.split("=", 1)[1]
+    return None
+
+
+def _set_up_messages(*, quiet: bool) -> None:
+    logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, format="%(message)s", stream=sys.stderr)
+    for library in ("timm", "matplotlib", "PIL", "numba", "fontTools", "httpx"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+    warnings.showwarning = lambda message, *_: logging.getLogger("chiqpm").warning("warning: %s", message)
+
+
+def _say(message: str, code: int) -> int:
+    sys.stderr.write(f"chiqpm: {message}\n")
+    return code
