@@ -6,6 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+
+# Several test processes share the cores; threads that wait for each other by spinning make all of them slower.
+torch.set_num_threads(1)
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -144,7 +144,9 @@ def test_pivots_prefer_what_separates_a_pair():
     changed = pivot_similarity(found.similarity_FC, separated, [(0, 1), (1, 2)], weight=2.0)
     np.testing.assert_allclose(changed[:, 0] - found.similarity_FC[:, 0], 2 * separated[:, 0])
     np.testing.assert_allclose(changed[:, 1] - found.similarity_FC[:, 1], 2 * (separated[:, 1] - separated[:, 0]))
-    np.testing.assert_array_equal(pivot_similarity(found.similarity_FC, separated, [(0, 1), (1, 2)], 0.0), found.similarity_FC)
+    np.testing.assert_array_equal(
+        pivot_similarity(found.similarity_FC, separated, [(0, 1), (1, 2)], 0.0), found.similarity_FC
+    )
     with pytest.raises(ChiqpmError, match="negative"):
         pivot_similarity(found.similarity_FC, separated, [(0, 1), (1, 2)], -1.0)
     with pytest.raises(ChiqpmError, match="separation must be"):

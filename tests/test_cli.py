@@ -1,0 +1,242 @@
+"""The command line: what is printed, in which form, with which exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from chiqpm import config_file
+from chiqpm.cli import main
+from chiqpm.data.birds import BirdsConfig, write_birds
+from chiqpm.pipeline import fit
+
+
+@pytest.fixture(scope="module")
+def birds(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli") / "images"
+    config = BirdsConfig(families=2, genera=1, siblings=2, image_size=64)
+    write_birds(folder, config=config, train=4, calibration=3, test=2, processes=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def options():
+    return config_file.from_dict(
+        {
+            "data": {"image_size": 64},
+            "backbone": {"head_channels": 16},
+            "dense": {"epochs": 1},
+            "assignment": {"kept_features": 6, "features_per_class": 2, "time_limit": 2},
+            "finetune": {"rounds": [1]},
+            "calibration": {"coverage": 0.7, "targets": [0.7]},
+            "cached_views": 1,
+            "device": "cpu",
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def run(birds, options, tmp_path_factory):
+    out = tmp_path_factory.mktemp("cli") / "run"
+    fit(birds, out, config=options)
+    return out
+
+
+@pytest.fixture
+def picture(birds):
+    return next((birds / "test").rglob("*.jpg"))
+
+
+def call(capsys, *arguments):
+    code = main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_help_answers_without_loading_what_is_heavy():
+    script = "import sys; from chiqpm.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    script += "assert not {'torch', 'timm', 'matplotlib', 'sklearn'} & set(sys.modules), 'heavy imports'"
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "quickstart" in done.stdout
+    assert time.monotonic() - start < 5
+
+
+def test_birds_writes_a_folder_and_says_that_it_is_synthetic(capsys, tmp_path):
+    arguments = ["birds", tmp_path / "b", "--families", 1, "--genera", 1, "--train", 1, "--calibration", 1, "--test", 1]
+    code, out, _ = call(capsys, *arguments, "--image-size", 32, "--quiet")
+    assert code == 0
+    assert "synthetic" in out
+    assert len(list((tmp_path / "b" / "train").rglob("*.jpg"))) == 2
+    code, out, _ = call(capsys, *arguments, "--image-size", 32, "--quiet", "--json")
+    assert json.loads(out)["synthetic"] is True
+
+
+def test_fit_takes_a_configuration_and_shows_the_numbers(capsys, birds, run, tmp_path):
+    out = Path(shutil.copytree(run, tmp_path / "run"))
+    arguments = ["fit", birds, "--out", out, "--config", run / "config.yaml", "--quiet"]
+    code, text, _ = call(capsys, *arguments)
+    assert code == 0
+    for words in ("Accuracy on test images", "sparse CHiQPM", "contrastiveness", "Prediction sets", "target 0.7"):
+        assert words in text
+    code, text, _ = call(capsys, *arguments, "--json")
+    assert json.loads(text) == json.loads((run / "metrics.json").read_text())
+
+
+def test_fit_knows_the_published_recipe_and_its_short_options(capsys):
+    with pytest.raises(SystemExit):
+        main(["fit", "--preset", "paper", "--help"])
+    text = capsys.readouterr().out
+    for words in ("--backbone", "--groups", "--dense-checkpoint", "resnet50"):
+        assert words in text
+
+
+def test_evaluate_shows_a_run_and_measures_elsewhere(capsys, run, birds):
+    code, out, _ = call(capsys, "evaluate", run, "--json")
+    assert code == 0
+    assert json.loads(out)["classes"] == 4
+    code, out, _ = call(capsys, "evaluate", run, "--images", birds, "--json", "--quiet")
+    measured = json.loads(out)
+    assert measured["images"] == {"calibration": 12, "test": 8}
+    assert measured["accuracy"]["sparse"] == json.loads((run / "metrics.json").read_text())["accuracy"]["sparse"]
+
+
+def test_predict_prints_sentences_or_json_lines(capsys, run, birds, picture):
+    code, out, _ = call(capsys, "predict", run, picture, "--coverage", 0.6)
+    assert code == 0
+    assert "Predicted" in out
+    code, out, _ = call(capsys, "predict", run, birds / "test", "--json", "--quiet")
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert len(lines) == 8
+    assert all(line["label"] in line["prediction_set"] for line in lines)
+
+
+def test_explain_draws_and_describes(capsys, run, picture, tmp_path):
+    code, out, _ = call(capsys, "explain", run, picture, "--out", tmp_path / "why.png")
+    assert code == 0
+    assert "why.png" in out
+    with Image.open(tmp_path / "why.png") as figure:
+        assert figure.width > 500
+    code, out, _ = call(capsys, "explain", run, picture, "--out", tmp_path / "why.svg", "--json")
+    assert json.loads(out)["figure"].endswith("why.svg")
+    code, _, err = call(capsys, "explain", run, picture, "--out", tmp_path / "why.bmp")
+    assert code == 2
+    assert ".png" in err
+
+
+def test_compare_draws_two_classes(capsys, run, birds, tmp_path):
+    first, second = sorted(path.name for path in (birds / "train").iterdir())[:2]
+    code, out, _ = call(capsys, "compare", run, first, second, "--out", tmp_path / "pair.png")
+    assert code == 0
+    assert first in out
+    assert (tmp_path / "pair.png").exists()
+    code, out, _ = call(capsys, "compare", run, first, second, "--out", tmp_path / "pair.png", "--json")
+    assert {"shared", "only_a", "only_b"} <= set(json.loads(out))
+    code, _, err = call(capsys, "compare", run, first, first[:-1], "--out", tmp_path / "pair.png")
+    assert code == 2
+    assert f"did you mean {first}" in err
+    code, _, err = call(capsys, "compare", run, first, second, "--data", tmp_path / "gone")
+    assert code == 2
+    assert "--data" in err
+
+
+def test_calibrate_refuses_training_images_and_unknown_classes(capsys, run, birds, tmp_path):
+    code, _, err = call(capsys, "calibrate", run, birds / "train", "--out", tmp_path / "new", "--quiet")
+    assert code == 2
+    assert "used to train" in err
+    other = tmp_path / "other"
+    for name in ("cat", "dog"):
+        (other / name).mkdir(parents=True)
+        Image.fromarray(np.full((9, 9, 3), 90, np.uint8)).save(other / name / "a.png")
+    code, _, err = call(capsys, "calibrate", run, other, "--quiet")
+    assert code == 2
+    assert "cat" in err
+
+
+def test_calibrate_writes_a_classifier_with_other_sets(capsys, run, birds, tmp_path):
+    arguments = ["calibrate", run, birds / "test", "--out", tmp_path / "new", "--score", "thr", "--quiet"]
+    code, out, _ = call(capsys, *arguments)
+    assert code == 0
+    assert "Calibrated on 8 images" in out
+    code, out, _ = call(capsys, *arguments, "--json")
+    assert json.loads(out)["calibration_images"] == 8
+    code, out, _ = call(capsys, "evaluate", tmp_path / "new", "--images", birds / "calibration", "--json", "--quiet")
+    assert json.loads(out)["images"] == {"calibration": 8, "test": 12}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["fit", "{none}", "--out", "{out}"], "there is no folder"),
+        (["fit", "{empty}", "--out", "{out}"], "empty"),
+        (["fit", "{empty}", "--out", "{out}", "--config", "{none}"], "no configuration file"),
+        (["predict", "{none}", "{empty}"], "no finished classifier"),
+        (["evaluate", "{empty}"], "metrics.json"),
+        (["evaluate", "{empty}", "--images", "{none}"], "no finished classifier"),
+        (["explain", "{empty}", "{none}"], "no finished classifier"),
+        (["compare", "{empty}", "a", "b"], "no finished classifier"),
+    ],
+)
+def test_what_a_user_got_wrong_is_said_in_a_line_without_a_traceback(capsys, tmp_path, arguments, words):
+    (tmp_path / "empty").mkdir()
+    places = {name: str(tmp_path / name) for name in ("none", "empty", "out")}
+    code, _, err = call(capsys, *(argument.format(**places) for argument in arguments), "--quiet")
+    assert code == 2
+    assert err.startswith("chiqpm: ")
+    assert words in err
+    assert "Traceback" not in err
+
+
+def test_predict_without_pictures_is_refused(capsys, run, tmp_path):
+    (tmp_path / "empty").mkdir()
+    code, _, err = call(capsys, "predict", run, tmp_path / "empty")
+    assert code == 2
+    assert "no pictures" in err
+    code, _, err = call(capsys, "predict", run, tmp_path / "gone.jpg")
+    assert code == 2
+    assert "gone.jpg" in err
+
+
+def test_interruption_and_a_failing_disk_have_their_own_exit_codes(capsys, monkeypatch, tmp_path):
+    from chiqpm.data import birds as module
+
+    def raising(error):
+        def write(*_, **__):
+            raise error
+
+        return write
+
+    monkeypatch.setattr(module, "write_birds", raising(KeyboardInterrupt()))
+    code, _, err = call(capsys, "birds", tmp_path / "b")
+    assert code == 130
+    assert "goes on" in err
+    monkeypatch.setattr(module, "write_birds", raising(OSError(28, "No space left on device")))
+    code, _, err = call(capsys, "birds", tmp_path / "b")
+    assert code == 1
+    assert "No space left" in err
+    monkeypatch.setattr(module, "write_birds", raising(BrokenPipeError()))
+    assert call(capsys, "birds", tmp_path / "b")[0] == 1
+
+
+@pytest.mark.slow
+def test_quickstart_runs_in_one_command(tmp_path):
+    out = tmp_path / "quick"
+    command = [sys.executable, "-m", "chiqpm", "quickstart", "--out", str(out), "--per-class", "4", "--json", "--quiet"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["synthetic"] is True
+    assert result["assignment"]["pairs_satisfied"] == 24
+    assert 0 <= result["grounding"]["peaks"]["random_image"] < result["grounding"]["peaks"]["hit"] <= 1
+    assert (out / "grounding.json").exists()

@@ -1,0 +1,370 @@
+"""The whole method on a few tiny synthetic birds: what a run leaves, what a rerun does again, what survives."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import load_file
+
+import chiqpm
+from chiqpm import config_file
+from chiqpm.config import (
+    AssignmentConfig,
+    BackboneConfig,
+    CalibrationConfig,
+    DataConfig,
+    DenseConfig,
+    FineTuneConfig,
+    FitConfig,
+)
+from chiqpm.conformal import SmallCalibrationWarning
+from chiqpm.data.birds import BirdsConfig, write_birds
+from chiqpm.errors import ChiqpmError
+from chiqpm.pipeline import Run
+from chiqpm.training import TrainingDivergedError
+
+CONFIG = FitConfig(
+    data=DataConfig(image_size=64, find_duplicates=False),
+    backbone=BackboneConfig(head_channels=32),
+    dense=DenseConfig(epochs=2),
+    assignment=AssignmentConfig(kept_features=12, features_per_class=3, time_limit=2.0),
+    finetune=FineTuneConfig(rounds=(1, 1), grounding_epochs=1),
+    calibration=CalibrationConfig(coverage=0.8, targets=(0.7, 0.8)),
+    cached_views=2,
+    device="cpu",
+)
+
+
+@pytest.fixture(scope="session")
+def birds(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("birds") / "images"
+    config = BirdsConfig(families=2, genera=2, siblings=2, image_size=64)
+    write_birds(folder, config=config, train=5, calibration=3, test=2, processes=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(birds, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "run"
+    chiqpm.fit(birds, out, config=CONFIG)
+    return out
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    return Path(shutil.copytree(finished, tmp_path / "copy"))
+
+
+def weights(out):
+    return load_file(out / "model.safetensors")
+
+
+def same_weights(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_run_leaves_one_artefact_a_stage(finished):
+    names = {path.name for path in finished.iterdir()}
+    assert {
+        "config.yaml",
+        "split.csv",
+        "stages.json",
+        "dense.safetensors",
+        "statistics.npz",
+        "assignment.npz",
+        "model.safetensors",
+        "classifier.json",
+        "calibration.npz",
+        "metrics.json",
+        "examples.npz",
+        "figures",
+    } <= names
+    assert "cache" not in names
+    assert not list((finished / "checkpoints").iterdir())
+    assert (finished / "figures" / "contrast.png").stat().st_size > 10_000
+
+
+def test_the_numbers_are_complete_and_possible(finished):
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert metrics["images"] == {"train": 40, "calibration": 24, "test": 16}
+    assert metrics["features"] == {"kept": 12, "per_class": 3}
+    assert metrics["assignment"]["distinct_classes"] == 8
+    assert metrics["assignment"]["pairs_satisfied"] == metrics["assignment"]["pairs_forced"] == 4
+    assert 0 <= metrics["accuracy"]["sparse"] <= 1
+    names = {"contrastiveness", "class_independence", "correlation", "dependence", "structural_grounding", "sid@3"}
+    assert names == set(metrics["interpretability"])
+    assert {"path", "evidence", "level_limited", "thr"} == set(metrics["coverage"])
+    for by_target in metrics["coverage"].values():
+        for values in by_target.values():
+            assert 0 <= values["interval"][0] <= values["coverage"] <= values["interval"][1] <= 1
+
+
+def test_the_assignment_in_the_model_is_the_one_that_was_solved(finished):
+    with np.load(finished / "assignment.npz") as arrays:
+        np.testing.assert_array_equal(weights(finished)["weight_CK"], arrays["weight_CK"])
+        assert (arrays["weight_CK"].sum(axis=1) == 3).all()
+        for a, b in arrays["pairs"]:
+            assert (arrays["weight_CK"][a] & arrays["weight_CK"][b]).sum() == 2
+
+
+def test_loading_gives_the_same_predictions_bit_for_bit(finished, birds, tmp_path):
+    images = sorted((birds / "test").rglob("*.jpg"))[:5]
+    first = chiqpm.load(finished, device="cpu")
+    first.save(tmp_path / "again")
+    second = chiqpm.load(tmp_path / "again", device="cpu")
+    for a, b in zip(first.predict(images), second.predict(images), strict=True):
+        assert a.to_dict(maps=True) == b.to_dict(maps=True)
+    assert len({prediction.label for prediction in first.predict(images)}) >= 1
+
+
+def test_a_prediction_has_label_set_tree_and_picture(finished, birds, tmp_path):
+    classifier = chiqpm.load(finished)
+    path = next((birds / "test").rglob("*.jpg"))
+    prediction = classifier.predict(path, coverage=0.75)
+    assert prediction.label in prediction.prediction_set
+    assert set(prediction.prediction_set) <= set(classifier.class_names)
+    assert prediction.explanation.sentence().startswith(f"Predicted {prediction.label}")
+    assert json.loads(json.dumps(prediction.to_dict(maps=True)))["coverage"] == 0.75
+    prediction.save_figure(tmp_path / "why.svg")
+    assert (tmp_path / "why.svg").read_text().startswith("<?xml")
+    array = np.asarray(Image.open(path))
+    assert classifier.predict(array, 0.75).to_dict() == prediction.to_dict()
+    wide = classifier.predict(Image.fromarray(array).resize((400, 100)).convert("RGBA"), 0.75)
+    assert wide.picture.size == (400, 100)
+
+
+def test_larger_coverage_never_removes_a_class(finished, birds):
+    classifier = chiqpm.load(finished)
+    path = next((birds / "test").rglob("*.jpg"))
+    sets = [set(classifier.predict(path, coverage).prediction_set) for coverage in (0.3, 0.6, 0.9)]
+    assert sets[0] <= sets[1] <= sets[2]
+
+
+def test_too_few_calibration_images_give_all_classes_and_a_warning(finished, birds):
+    classifier = chiqpm.load(finished)
+    with pytest.warns(SmallCalibrationWarning, match="99"):
+        prediction = classifier.predict(next((birds / "test").rglob("*.jpg")), coverage=0.99)
+    assert len(prediction.prediction_set) == 8
+
+
+@pytest.mark.parametrize("coverage", [0, 1, -0.1, 1.5, float("nan")])
+def test_coverage_outside_its_range_is_refused(finished, birds, coverage):
+    with pytest.raises(ChiqpmError, match="coverage"):
+        chiqpm.load(finished).predict(next((birds / "test").rglob("*.jpg")), coverage=coverage)
+
+
+def test_wrong_images_are_refused(finished, tmp_path):
+    classifier = chiqpm.load(finished)
+    with pytest.raises(FileNotFoundError):
+        classifier.predict(tmp_path / "none.jpg")
+    (tmp_path / "text.jpg").write_text("no picture")
+    with pytest.raises(ChiqpmError, match=r"text\.jpg"):
+        classifier.predict(tmp_path / "text.jpg")
+    with pytest.raises(ChiqpmError, match="uint8"):
+        classifier.predict(np.zeros((4, 4)))
+    with pytest.raises(TypeError, match="received int"):
+        classifier.predict([3])
+
+
+def test_a_finished_run_is_not_done_again(birds, copy):
+    before = {path.name: path.stat().st_mtime_ns for path in copy.iterdir() if path.name != "config.yaml"}
+    chiqpm.fit(birds, copy, config=CONFIG)
+    assert before == {path.name: path.stat().st_mtime_ns for path in copy.iterdir() if path.name != "config.yaml"}
+
+
+def test_a_changed_option_redoes_what_depends_on_it_and_says_so(birds, copy, caplog):
+    before = {
+        name: (copy / name).stat().st_mtime_ns for name in ("dense.safetensors", "assignment.npz", "metrics.json")
+    }
+    with caplog.at_level(logging.INFO):
+        chiqpm.fit(birds, copy, config=CONFIG, finetune={"grounding_weight": 0.5})
+    after = {name: (copy / name).stat().st_mtime_ns for name in before}
+    assert after["dense.safetensors"] == before["dense.safetensors"]
+    assert after["assignment.npz"] == before["assignment.npz"]
+    assert after["metrics.json"] != before["metrics.json"]
+    assert "finetune.grounding_weight changed from 1.0 to 0.5" in caplog.text
+
+
+def test_the_written_configuration_reproduces_the_run(birds, finished, tmp_path):
+    written = config_file.read(finished / "config.yaml")
+    assert written == replace(CONFIG, backbone=CONFIG.backbone.resolved())
+    assert yaml.safe_load((finished / "config.yaml").read_text())["data_folder"] == str(birds)
+    chiqpm.fit(birds, tmp_path / "again", config=written)
+    assert same_weights(weights(finished), weights(tmp_path / "again"))
+
+
+def test_an_interrupted_run_goes_on_to_the_same_model(birds, finished, tmp_path, monkeypatch):
+    from chiqpm.training import loop
+
+    real, calls = loop._train_epoch, []
+
+    def interrupted(training, *arguments):
+        calls.append(training.name)
+        if len(calls) in (2, 4):
+            raise KeyboardInterrupt
+        return real(training, *arguments)
+
+    monkeypatch.setattr(loop, "_train_epoch", interrupted)
+    out = tmp_path / "run"
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            chiqpm.fit(birds, out, config=CONFIG)
+    chiqpm.fit(birds, out, config=CONFIG)
+    assert calls[0] == calls[1] == calls[2] == "dense training"
+    assert same_weights(weights(finished), weights(out))
+
+
+def test_a_damaged_checkpoint_is_named_and_not_used(birds, finished, tmp_path, monkeypatch, caplog):
+    from chiqpm.training import loop
+
+    out, real = tmp_path / "run", loop._train_epoch
+    monkeypatch.setattr(loop, "_train_epoch", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        chiqpm.fit(birds, out, config=CONFIG)
+    monkeypatch.setattr(loop, "_train_epoch", real)
+    (out / "checkpoints" / "dense.safetensors").write_bytes(b"\x08" * 30)
+    chiqpm.fit(birds, out, config=CONFIG)
+    assert "dense.safetensors can't be read" in caplog.text
+    assert same_weights(weights(finished), weights(out))
+
+
+def test_divergence_names_the_step_and_keeps_the_last_good_epoch(birds, tmp_path, monkeypatch):
+    from chiqpm.training import stages
+
+    real = stages.dense_loss
+
+    def poisoned(model, config):
+        loss = real(model, config)
+        return lambda output, labels, epoch: loss(output, labels, epoch) * (1.0 if epoch == 0 else float("nan"))
+
+    monkeypatch.setattr(stages, "dense_loss", poisoned)
+    with pytest.raises(TrainingDivergedError, match=r"nan at epoch 2 of 2, step 1 of 2.*after epoch 1 is kept"):
+        chiqpm.fit(birds, tmp_path / "run", config=CONFIG)
+    assert (tmp_path / "run" / "checkpoints" / "dense.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"assignment": {"kept_features": 33}}, "kept_features"),
+        ({"assignment": {"features_per_class": 12}}, "features_per_class"),
+        ({"assignment": {"kept_features": 3, "features_per_class": 2}}, "8 classes need"),
+        ({"assignment": {"pair_density": 1.5}}, "pair_density"),
+        ({"backbone": {"name": "resnet1888"}}, "resnet18"),
+        ({"dense": {"epohs": 3}}, "did you mean dense.epochs"),
+        ({"dense": {"epochs": "three"}}, "dense.epochs must be int"),
+        ({"device": "cuda:77"}, "cuda:77"),
+    ],
+)
+def test_impossible_options_are_refused_before_any_training(birds, tmp_path, changes, message):
+    with pytest.raises(ChiqpmError, match=message):
+        chiqpm.fit(birds, tmp_path / "run", config=CONFIG, **changes)
+    assert not (tmp_path / "run" / "dense.safetensors").exists()
+
+
+def test_a_run_of_another_format_is_refused(birds, copy):
+    ledger = json.loads((copy / "stages.json").read_text())
+    (copy / "stages.json").write_text(json.dumps({**ledger, "format": 99}))
+    with pytest.raises(ChiqpmError, match="format 99"):
+        chiqpm.fit(birds, copy, config=CONFIG)
+    (copy / "stages.json").write_text("{")
+    with pytest.raises(ChiqpmError, match="damaged"):
+        chiqpm.fit(birds, copy, config=CONFIG)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "classifier.json", "calibration.npz"])
+def test_a_damaged_classifier_is_named(copy, name):
+    (copy / name).write_bytes(b"{broken")
+    with pytest.raises(ChiqpmError, match="copy"):
+        chiqpm.load(copy)
+
+
+def test_an_unfinished_run_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no finished classifier"):
+        chiqpm.load(tmp_path)
+
+
+def test_changed_images_are_noticed(birds, finished, tmp_path):
+    images = Path(shutil.copytree(birds, tmp_path / "images"))
+    out = Path(shutil.copytree(finished, tmp_path / "run"))
+    next((images / "train").rglob("*.jpg")).unlink()
+    with pytest.raises(ChiqpmError, match=r"missing|split"):
+        chiqpm.fit(images, out, config=CONFIG)
+
+
+def test_a_full_disk_loses_nothing(birds, copy, monkeypatch):
+    before = weights(copy)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        chiqpm.fit(birds, copy, config=CONFIG, finetune={"grounding_weight": 0.5})
+    assert same_weights(before, weights(copy))
+    assert not [path for path in copy.iterdir() if path.name.startswith(".")]
+
+
+def test_a_dense_model_from_elsewhere_skips_the_dense_stage(birds, finished, tmp_path):
+    given = {"checkpoint": str(finished / "dense.safetensors")}
+    run = Run(
+        birds,
+        tmp_path / "run",
+        config_file.from_dict(config_file.updated(config_file.to_dict(CONFIG), {"dense": given})),
+    )
+    run.split()
+    (tmp_path / "run").mkdir(exist_ok=True)
+    run.dense()
+    assert same_weights(load_file(finished / "dense.safetensors"), load_file(tmp_path / "run" / "dense.safetensors"))
+
+
+def test_one_folder_level_is_split_and_groups_stay_together(birds, tmp_path):
+    images = tmp_path / "images"
+    for part in ("train", "calibration", "test"):
+        for file in (birds / part).rglob("*.jpg"):
+            target = images / file.parent.name / f"{part[0]}{file.name}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, target)
+    config = replace(
+        CONFIG, data=replace(CONFIG.data, groups=r"_(\d+)\.jpg$", calibration_fraction=0.3, test_fraction=0.2)
+    )
+    run = Run(images, tmp_path / "run", config)
+    run.split()
+    table = run.table
+    assert table.parts is not None
+    assert table.groups is not None
+    sides: dict[str, set[str]] = {}
+    for group, part in zip(table.groups, table.parts, strict=True):
+        sides.setdefault(group, set()).add(str(part))
+    assert all(len(parts) == 1 for parts in sides.values())
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_a_run_still_ends_in_the_same_model(birds, finished, tmp_path):
+    out, config = tmp_path / "run", tmp_path / "config.yaml"
+    shutil.copy(finished / "config.yaml", config)
+    command = [sys.executable, "-m", "chiqpm", "fit", str(birds), "--out", str(out), "--config", str(config), "--quiet"]
+    generator = np.random.default_rng(0)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for _ in range(5):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+        time.sleep(float(generator.uniform(4, 14)))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert same_weights(weights(finished), weights(out))

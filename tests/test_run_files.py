@@ -1,0 +1,133 @@
+"""Configuration files, atomic files, the ledger of stages, presets."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from chiqpm import config_file
+from chiqpm.config import DenseConfig, FitConfig
+from chiqpm.devices import find_device
+from chiqpm.errors import ChiqpmError
+from chiqpm.files import read_npz, write_atomic, write_json, write_npz
+from chiqpm.ledger import Ledger
+from chiqpm.presets import PRESETS, preset
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_survives_its_file(name, tmp_path):
+    import yaml
+
+    config = preset(name)
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump({"data_folder": "photos", **config_file.to_dict(config)}))
+    assert config_file.read(file) == config
+
+
+def test_the_paper_preset_is_the_published_recipe():
+    paper = preset("paper")
+    assert (paper.backbone.name, paper.backbone.output_stride) == ("resnet50", 8)
+    assert (paper.dense.epochs, paper.dense.optimiser.lr, paper.dense.optimiser.head_lr) == (150, 0.005, 0.01)
+    assert (paper.dense.optimiser.step_epochs, paper.dense.optimiser.step_factor) == (30, 0.4)
+    assert (paper.dense.dropout, paper.dense.pooled_share, paper.dense.diversity_weight) == (0.2, 1.0, 0.196)
+    assert (paper.finetune.rounds, paper.finetune.round_decay) == ((10, 10, 10, 40), 0.9)
+    assert (paper.finetune.optimiser.lr, paper.finetune.optimiser.momentum) == (1e-4, 0.95)
+    assert (paper.finetune.grounding_weight, paper.finetune.grounding_epochs) == (3.0, 30)
+    assert (paper.assignment.pivot_weight, paper.assignment.pair_density) == (0.0, 0.5)
+    assert paper.dense.optimiser.batch_size == paper.finetune.optimiser.batch_size == 16
+    with pytest.raises(ChiqpmError, match="default, paper"):
+        preset("papper")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"sed": 1}, "did you mean seed"),
+        ({"zzzzzz": 1}, "known are data"),
+        ({"seed": 1.5}, "seed must be int"),
+        ({"seed": True}, "seed must be int"),
+        ({"data": 3}, "option data must be a group"),
+        ({"data": {"resize": "stretch"}}, "data.resize must be"),
+        ({"finetune": {"rounds": [1, "two"]}}, "finetune.rounds must be int"),
+        ({"dense": {"optimiser": {"lr": "fast"}}}, "dense.optimiser.lr must be float"),
+    ],
+)
+def test_values_of_the_wrong_kind_are_named(values, message):
+    with pytest.raises(ChiqpmError, match=message):
+        config_file.from_dict(values)
+
+
+def test_integers_serve_as_floats_and_groups_merge():
+    assert config_file.from_dict({"dense": {"dropout": 0}}).dense.dropout == 0.0
+    merged = config_file.updated(config_file.to_dict(FitConfig()), {"dense": DenseConfig(epochs=9), "seed": 4})
+    assert config_file.from_dict(merged).dense.epochs == 9
+
+
+def test_files_that_are_no_configuration(tmp_path):
+    with pytest.raises(FileNotFoundError, match="none"):
+        config_file.read(tmp_path / "none.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [")
+    with pytest.raises(ChiqpmError, match="not valid YAML"):
+        config_file.read(tmp_path / "bad.yaml")
+    (tmp_path / "list.yaml").write_text("- 1")
+    with pytest.raises(ChiqpmError, match="received list"):
+        config_file.read(tmp_path / "list.yaml")
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
+    file = tmp_path / "values.json"
+    write_json(file, {"a": 1})
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(ZeroDivisionError):
+        write_atomic(file, lambda stream: 1 / 0)
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_json(file, {"a": 2})
+    assert json.loads(file.read_text()) == {"a": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["values.json"]
+
+
+def test_npz_holds_no_objects(tmp_path):
+    write_npz(tmp_path / "a.npz", {"x": np.arange(3)})
+    assert read_npz(tmp_path / "a.npz")["x"].tolist() == [0, 1, 2]
+    with pytest.raises(TypeError, match="'y'"):
+        write_npz(tmp_path / "b.npz", {"y": np.array([{}], dtype=object)})
+
+
+def test_the_ledger_redoes_what_changed_or_is_missing(tmp_path, caplog):
+    product = tmp_path / "product"
+
+    def enter(made_from):
+        with Ledger(tmp_path / "stages.json").stage("cook", made_from, [product]) as state:
+            done = state.done
+            product.write_text("x")
+        return done
+
+    caplog.set_level("INFO")
+    assert not enter({"salt": 1})
+    assert enter({"salt": 1})
+    assert not enter({"salt": 2})
+    assert "salt changed from 1 to 2" in caplog.text
+    product.unlink()
+    assert not enter({"salt": 2})
+    assert "a file is missing" in caplog.text
+
+
+def test_a_stage_that_fails_is_not_finished(tmp_path):
+    ledger = Ledger(tmp_path / "stages.json")
+    with pytest.raises(ZeroDivisionError), ledger.stage("cook", {}, []):
+        raise ZeroDivisionError
+    with ledger.stage("cook", {}, []) as state:
+        assert not state.done
+
+
+def test_devices():
+    assert find_device("auto").type in {"cpu", "cuda", "mps"}
+    with pytest.raises(ChiqpmError, match="'toaster'"):
+        find_device("toaster")
