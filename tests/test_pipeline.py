@@ -34,6 +34,8 @@ from chiqpm.config import (
 from chiqpm.conformal import SmallCalibrationWarning
 from chiqpm.data.birds import BirdsConfig, write_birds
 from chiqpm.errors import ChiqpmError
+from chiqpm.experiments.claims import measure_claims, random_divisions
+from chiqpm.experiments.grounding import measure_grounding
 from chiqpm.pipeline import Run
 from chiqpm.training import TrainingDivergedError
 
@@ -105,7 +107,8 @@ def test_the_numbers_are_complete_and_possible(finished):
     assert metrics["assignment"]["distinct_classes"] == 8
     assert metrics["assignment"]["pairs_satisfied"] == metrics["assignment"]["pairs_forced"] == 4
     assert 0 <= metrics["accuracy"]["sparse"] <= 1
-    names = {"contrastiveness", "class_independence", "correlation", "dependence", "structural_grounding", "sid@3"}
+    names = {"contrastiveness", "class_independence", "correlation", "dependence", "sid@3"}
+    names |= {"structural_grounding", "feature_alignment"}
     assert names == set(metrics["interpretability"])
     assert {"path", "evidence", "level_limited", "thr"} == set(metrics["coverage"])
     for by_target in metrics["coverage"].values():
@@ -368,3 +371,41 @@ def test_killed_at_random_moments_a_run_still_ends_in_the_same_model(birds, fini
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     assert same_weights(weights(finished), weights(out))
+
+
+def test_grounding_is_measured_on_birds_rendered_again(birds, finished, tmp_path):
+    result = measure_grounding(chiqpm.load(finished), birds)
+    plain = json.loads(json.dumps(result.to_dict()))
+    assert 0 <= plain["peaks"]["random_image"] <= 1
+    assert sum(plain["modal_parts"].values()) <= 12
+    assert 0 <= plain["siblings_paired"][0] <= plain["siblings_paired"][1] == 4
+    other = tmp_path / "other"
+    write_birds(
+        other, config=BirdsConfig(families=2, genera=1, image_size=64), train=1, calibration=1, test=1, processes=1
+    )
+    with pytest.raises(ChiqpmError, match="not the classes"):
+        measure_grounding(chiqpm.load(finished), other)
+
+
+def test_sets_over_random_divisions_keep_their_coverage_on_average(finished):
+    found = random_divisions(finished, seed=0)
+    assert {"path", "evidence", "level_limited", "thr", "aps"} == set(found)
+    for name, by_target in found.items():
+        for target, values in by_target.items():
+            assert values["coverage"] > float(target) - 0.06, (name, target)
+            assert values["empty_rate"] == 0 or name not in ("path", "evidence")
+
+
+@pytest.mark.slow
+def test_claims_collect_every_seed(tmp_path):
+    small = replace(
+        CONFIG,
+        data=replace(CONFIG.data, image_size=64),
+        assignment=AssignmentConfig(kept_features=30, time_limit=2.0),
+        finetune=FineTuneConfig(rounds=(1,)),
+        dense=DenseConfig(epochs=1),
+    )
+    result = measure_claims(tmp_path, [5], config=small, per_class=4)
+    assert set(result["mean"]) == set(result["seeds"]["5"]["summary"])
+    assert result["mean"]["pairs_satisfied"] == result["mean"]["pairs_forced"] == 24
+    assert result["mean"]["distinct_classes"] == 48

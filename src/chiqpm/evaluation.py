@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -127,16 +128,23 @@ def _one_target(
     sets_NC: NDArray[np.bool_], labels_N: NDArray[np.int64], similarity_CC: NDArray[np.float64] | None
 ) -> dict[str, Any]:
     report = metrics.coverage(sets_NC, labels_N)
+    by_class = metrics.coverage_by_group(sets_NC, labels_N, labels_N)
     values: dict[str, Any] = {
         "coverage": report.coverage,
         "interval": list(report.interval),
         "mean_size": report.mean_size,
         "empty_rate": report.empty_rate,
+        "by_size": [_group(group) for group in report.by_size],
+        "worst_class": _group(min(by_class, key=lambda group: group.coverage)),
     }
     if similarity_CC is not None and (sets_NC.sum(axis=1) >= 2).any():
         coherence = metrics.set_coherence(sets_NC, similarity_CC)
         values["coherence"] = {"pair_pooled": coherence.pair_pooled, "per_set": coherence.per_set}
     return values
+
+
+def _group(group: metrics.GroupCoverage) -> dict[str, Any]:
+    return {**asdict(group), "group": int(group.group), "interval": list(group.interval)}
 
 
 def _has_dense(config: FitConfig) -> bool:
@@ -174,4 +182,8 @@ def _interpretability(
         similarity_CC = class_similarity(attributes.values_CA)
         entries = min(50, len(weight_CK) * (len(weight_CK) - 1))
         values["structural_grounding"] = metrics.structural_grounding(weight_CK, similarity_CC, entries)
+        varies_A = np.ptp(attributes.values_CA[train.labels_N], axis=0) > 0
+        if varies_A.any():
+            present_NA = attributes.values_CA[train.labels_N][:, varies_A] > 0.5
+            values["feature_alignment"] = metrics.feature_alignment(train.features_NK, present_NA)
     return {name: float(value) for name, value in values.items()}

@@ -111,8 +111,8 @@ class Fit(Common):
     """The folder of images."""
     out: Path
     """The run directory; the same command goes on where an interrupted run stopped."""
-    preset: Literal["default", "paper"] = "default"
-    """Options to start from: made for a laptop, or the published recipe."""
+    preset: Literal["default", "paper", "paper-lite0"] = "default"
+    """Options to start from: made for a laptop, the published recipe, or the published method on the laptop's backbone."""
     config: Path | None = None
     """A run's config.yaml to start from instead."""
     options: Annotated[FitConfig, arg(name="")] = field(default_factory=FitConfig)

@@ -11,6 +11,7 @@ MEANINGS = {
     "correlation": "features that say the same (lower is better)",
     "dependence": "share of the strongest feature in a prediction (lower is better)",
     "structural_grounding": "similar classes share features (1 is best)",
+    "feature_alignment": "features follow attributes (higher is better)",
 }
 
 
