@@ -1,0 +1,104 @@
+"""A calibrated predictor as plain values, and as one npz file without pickles."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chiqpm.conformal.scores import SCORES, Score
+from chiqpm.errors import ChiqpmError
+
+_FORMAT = 1
+
+
+def to_state(score: Score, sorted_VM: NDArray[np.float64], num_classes: int | None) -> dict[str, Any]:
+    """Return plain values, and under `arrays` those of the score's options and `calibration_scores_VM`."""
+    options = score.options()
+    arrays = {key: value for key, value in options.items() if isinstance(value, np.ndarray)}
+    return {
+        "format": _FORMAT,
+        "score": score.name,
+        "options": {key: value for key, value in options.items() if key not in arrays},
+        "num_classes": num_classes,
+        "arrays": {**arrays, "calibration_scores_VM": sorted_VM.copy()},
+    }
+
+
+def from_state(state: dict[str, Any]) -> tuple[Score, NDArray[np.float64], int]:
+    """Return the score, its sorted calibration scores and the number of classes.
+
+    Raises:
+        ChiqpmError: something is missing, unknown or of another version.
+    """
+    if not isinstance(state, dict) or state.get("format") != _FORMAT:
+        found = state.get("format") if isinstance(state, dict) else type(state).__name__
+        raise ChiqpmError(
+            f"this is no state of a conformal predictor in format {_FORMAT} (found {found!r}); calibrate "
+            "again with this version."
+        )
+    missing = {"score", "options", "num_classes", "arrays"} - state.keys()
+    if missing or "calibration_scores_VM" not in state["arrays"]:
+        lost = sorted(missing) or ["arrays['calibration_scores_VM']"]
+        raise ChiqpmError(f"the state of the conformal predictor lacks {', '.join(lost)}; calibrate again.")
+    if state["score"] not in SCORES:
+        raise ChiqpmError(
+            f"unknown score {state['score']!r} in the saved predictor; known are {', '.join(sorted(SCORES))}."
+        )
+    arrays = dict(state["arrays"])
+    sorted_VM = np.array(arrays.pop("calibration_scores_VM"), dtype=np.float64)
+    try:
+        score = SCORES[state["score"]](**state["options"], **arrays)
+    except TypeError as error:
+        raise ChiqpmError(f"the saved options of the score {state['score']!r} don't fit it: {error}.") from error
+    if (
+        sorted_VM.ndim != 2
+        or sorted_VM.shape[0] != score.variants
+        or sorted_VM.shape[1] < 1
+        or np.isnan(sorted_VM).any()
+    ):
+        raise ChiqpmError(
+            f"the saved calibration scores have shape {sorted_VM.shape} where ({score.variants}, images) "
+            "numbers are expected; "
+            "calibrate again."
+        )
+    return score, np.sort(sorted_VM, axis=1), int(state["num_classes"])
+
+
+def write(state: dict[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write a state as npz: its arrays, and the rest as JSON text in the entry `json`.
+
+    The file appears only when it is complete.
+    """
+    target = Path(path)
+    partial = target.with_name(target.name + ".partial")
+    header = json.dumps({key: value for key, value in state.items() if key != "arrays"})
+    with partial.open("wb") as file:
+        np.savez(file, allow_pickle=False, json=np.array(header), **state["arrays"])
+    partial.replace(target)
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read what `write` wrote.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ChiqpmError: another kind of file.
+    """
+    source = Path(path)
+    try:
+        with source.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+        state: dict[str, Any] = json.loads(str(arrays.pop("json")))
+    except FileNotFoundError:
+        raise
+    except (ValueError, KeyError, OSError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        raise ChiqpmError(
+            f"{source} is no saved conformal predictor ({error}); write it again with ConformalPredictor.save."
+        ) from error
+    return {**state, "arrays": arrays}
