@@ -110,7 +110,7 @@ def test_the_numbers_are_complete_and_possible(finished):
     names = {"contrastiveness", "class_independence", "correlation", "dependence", "sid@3"}
     names |= {"structural_grounding", "feature_alignment"}
     assert names == set(metrics["interpretability"])
-    assert {"path", "evidence", "level_limited", "thr"} == set(metrics["coverage"])
+    assert {"path", "evidence", "branch", "level_limited", "thr"} == set(metrics["coverage"])
     for by_target in metrics["coverage"].values():
         for values in by_target.values():
             assert 0 <= values["interval"][0] <= values["coverage"] <= values["interval"][1] <= 1
@@ -389,11 +389,11 @@ def test_grounding_is_measured_on_birds_rendered_again(birds, finished, tmp_path
 
 def test_sets_over_random_divisions_keep_their_coverage_on_average(finished):
     found = random_divisions(finished, seed=0)
-    assert {"path", "evidence", "level_limited", "thr", "aps"} == set(found)
+    assert {"path", "evidence", "branch", "level_limited", "thr", "aps"} == set(found)
     for name, by_target in found.items():
         for target, values in by_target.items():
             assert values["coverage"] > float(target) - 0.06, (name, target)
-            assert values["empty_rate"] == 0 or name not in ("path", "evidence")
+            assert values["empty_rate"] == 0 or name not in ("path", "evidence", "branch")
 
 
 @pytest.mark.slow

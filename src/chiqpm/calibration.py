@@ -7,26 +7,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chiqpm.conformal import APS, THR, HierarchicalScore, Score
+from chiqpm.conformal import APS, RAPS, SAPS, THR, HierarchicalScore, Margin, Score, TopK
 from chiqpm.errors import ChiqpmError
 
-SCORES = ("path", "evidence", "level_limited", "thr", "aps")
+HIERARCHICAL = ("path", "evidence", "branch", "level_limited")
+FLAT = {"thr": THR, "margin": Margin, "topk": TopK, "aps": APS, "raps": RAPS, "saps": SAPS}
+SCORES = (*HIERARCHICAL, *FLAT)
 
 
 def make_score(name: str, weight_CK: NDArray[np.floating[Any]]) -> Score:
     """Return a nonconformity score by name.
 
     Args:
-        name: "path", "evidence" or "level_limited" (one branch of the explanation), "thr" or "aps" (flat).
+        name: "path", "evidence", "branch" or "level_limited" (sets are parts of the explanation's tree); or "thr",
+            "margin", "topk", "aps", "raps", "saps" (flat, none of them randomised).
         weight_CK: the model's binary assignment.
 
     Raises:
         ChiqpmError: there is no such score.
     """
-    if name in ("path", "evidence", "level_limited"):
+    if name in HIERARCHICAL:
         return HierarchicalScore(weight_CK, kind=name)  # type: ignore[arg-type]
-    if name == "thr":
-        return THR()
-    if name == "aps":
-        return APS()
+    if name in FLAT:
+        return FLAT[name]()
     raise ChiqpmError(f"unknown score {name!r}; choose one of {', '.join(SCORES)}")

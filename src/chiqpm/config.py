@@ -25,7 +25,7 @@ class DataConfig:
     augmentation: Literal["none", "light", "paper"] = "light"
     """Training augmentation: none; small shifts, flips and colour; or the published recipe with TrivialAugmentWide."""
     flip: bool = True
-    """Mirror training images at random. Switch off where left and right mean something."""
+    """Mirror training images at random; switch it off where left and right mean something."""
     calibration_fraction: float = 0.15
     """Share of each class kept for calibrating the prediction sets (only where the folder is not split already)."""
     test_fraction: float = 0.15
@@ -33,8 +33,8 @@ class DataConfig:
     split_seed: int = 0
     """Seed of the split, apart from the seed of the training."""
     groups: Annotated[str | None, arg(aliases=["--groups"])] = None
-    """Images that belong together stay on one side of the split: `FILE.csv:COLUMN`, or a regular expression on the
-    relative path whose first bracket names the group."""
+    """Keep images that belong together on one side of the split: `FILE.csv:COLUMN`, or a regular expression on paths
+    whose first bracket names the group."""
     attributes: str | None = None
     """CSV with a row per class and a column per attribute; `attributes.csv` in the data folder is found by itself."""
     bad_images: Literal["skip", "refuse"] = "skip"
@@ -82,13 +82,13 @@ class OptimiserConfig:
 
     name: Literal["adamw", "sgd"] = "adamw"
     """The optimiser."""
-    lr: float = 1e-3
+    lr: float = 4e-3
     """Learning rate of the backbone."""
     head_lr: float = 4e-3
     """Learning rate of what is new: the 1×1 convolution and the linear classifier."""
     momentum: float = 0.9
     """Momentum (SGD only)."""
-    weight_decay: float = 1e-4
+    weight_decay: float = 0.05
     """Weight decay."""
     schedule: Literal["cosine", "step"] = "cosine"
     """Cosine to zero after a short warm-up, every step; or a factor every few epochs."""
@@ -142,15 +142,15 @@ class AssignmentConfig:
 class FineTuneConfig:
     """The sparse stage: the published loss with the Feature Grounding Loss, the assignment fixed."""
 
-    rounds: tuple[int, ...] = (8,)
+    rounds: tuple[int, ...] = (6,)
     """Epochs of each round; every round starts with a new optimiser."""
     round_decay: float = 0.9
     """Factor on the learning rates from one round to the next."""
-    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(lr=8e-3, head_lr=8e-3))
     """How it is optimised."""
     grounding_weight: float = 1.0
     """lambda, the weight of the Feature Grounding Loss."""
-    grounding_epochs: int = 6
+    grounding_epochs: int = 4
     """The Feature Grounding Loss is used in the first epochs of each round, this many."""
     dropout: float = 0.1
     """Dropout on the kept features."""
@@ -164,8 +164,10 @@ class FineTuneConfig:
 class CalibrationConfig:
     """How the prediction sets are calibrated."""
 
-    score: Literal["path", "evidence", "level_limited", "thr", "aps"] = "evidence"
-    """Nonconformity score: `path` and `evidence` give one branch of the explanation, `thr` and `aps` are flat."""
+    score: Literal["path", "evidence", "branch", "level_limited", "thr", "margin", "topk", "aps", "raps", "saps"] = (
+        "evidence"
+    )
+    """Nonconformity score: the first four follow the explanation's tree, the others are flat."""
     coverage: float = 0.9
     """Coverage of the sets in figures and of `predict` when none is asked for."""
     targets: tuple[float, ...] = (0.88, 0.9, 0.925, 0.95)

@@ -23,7 +23,7 @@ from chiqpm.inference import Answers, answer
 from chiqpm.metrics import class_similarity
 from chiqpm.model import Output
 
-COMPARED_SCORES = ("path", "evidence", "level_limited", "thr")
+COMPARED_SCORES = ("path", "evidence", "branch", "level_limited", "thr")
 
 
 def evaluate(

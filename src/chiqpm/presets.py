@@ -82,6 +82,6 @@ def _paper_on_a_laptop() -> FitConfig:
         default,
         dense=replace(default.dense, pooled_share=paper.dense.pooled_share),
         assignment=paper.assignment,
-        finetune=replace(default.finetune, rounds=(1, 1, 1, 5), grounding_weight=3.0, grounding_epochs=4),
+        finetune=replace(default.finetune, rounds=(1, 1, 1, 3), grounding_weight=3.0, grounding_epochs=2),
         calibration=paper.calibration,
     )

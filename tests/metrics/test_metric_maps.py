@@ -35,19 +35,14 @@ def plain_spatial_diversity(maps: np.ndarray, weight: np.ndarray, predicted: int
         scaled = maps[f] / max(np.abs(maps[f]).mean(), 1e-5)
         exponential = np.exp(scaled - scaled.max())
         distributions.append(exponential / exponential.sum())
-    return (
-        sum(max(p[y, x] for p in distributions) for y in range(maps.shape[1]) for x in range(maps.shape[2]))
-        / k
-    )
+    return sum(max(p[y, x] for p in distributions) for y in range(maps.shape[1]) for x in range(maps.shape[2])) / k
 
 
 def test_spatial_diversity_golden() -> None:
     maps, weight, predicted = GOLDEN["maps"], GOLDEN["weight"], GOLDEN["logits"].argmax(1)
     values = spatial_diversity_per_sample(maps, weight, predicted, 5)
     assert values.numpy() == pytest.approx(GOLDEN["per_sample_at_k"], rel=1e-5)
-    assert spatial_diversity(maps, weight, predicted) == pytest.approx(
-        float(GOLDEN["local_full_batches"][4]), rel=1e-5
-    )
+    assert spatial_diversity(maps, weight, predicted) == pytest.approx(float(GOLDEN["local_full_batches"][4]), rel=1e-5)
     whole_batches = float(values[:300].mean())
     assert whole_batches == pytest.approx(float(GOLDEN["SID5_reference"]), rel=1e-5)
     assert spatial_diversity(maps, weight, predicted, 1) == pytest.approx(1, rel=1e-5)
@@ -141,9 +136,7 @@ def test_part_grounding_plain(seed: int) -> None:
     parts = modal_parts(peaks, masks, active, visible=visible)
     seen = visible & masks.any(axis=(2, 3))
     explaining = np.random.default_rng(seed + 1).random(active.shape) < 0.6
-    result = part_grounding(
-        peaks, masks, active, parts, explaining=explaining, visible=visible, tolerance=0.15
-    )
+    result = part_grounding(peaks, masks, active, parts, explaining=explaining, visible=visible, tolerance=0.15)
 
     hits, hidden, per_feature = [], [], {}
     for k in range(active.shape[1]):
@@ -211,13 +204,9 @@ def test_hidden_parts_objects_and_features_without_part() -> None:
     result = part_grounding(peaks, masks, active, np.array([0, -1]), visible=visible)
     assert result.cases == 4 and result.hit == 0.75 and result.hidden == 0.25
     assert np.isnan(result.hit_K[1])
-    everywhere = part_grounding(
-        peaks, masks, active, np.array([0, 1]), objects=np.ones((4, 40, 40), dtype=bool)
-    )
+    everywhere = part_grounding(peaks, masks, active, np.array([0, 1]), objects=np.ones((4, 40, 40), dtype=bool))
     assert everywhere.random_object < 0.6
-    nowhere = part_grounding(
-        peaks, masks, active, np.array([0, 1]), objects=np.zeros((4, 40, 40), dtype=bool)
-    )
+    nowhere = part_grounding(peaks, masks, active, np.array([0, 1]), objects=np.zeros((4, 40, 40), dtype=bool))
     assert np.isnan(nowhere.random_object) and nowhere.hit == 1
     alone = part_grounding(peaks, masks, np.eye(4, 2, dtype=bool), np.array([0, 1]))
     assert alone.cases == 2 and np.isnan(alone.other_image)
@@ -282,9 +271,7 @@ def test_pivot_faithfulness_plain(seed: int) -> None:
     assert result.faithful == pytest.approx(np.mean(np.array(falls) & np.array(rises)))
     assert result.control_own_falls == pytest.approx(np.mean(control_falls))
     assert result.control_sibling_rises == pytest.approx(np.mean(control_rises))
-    assert result.control_faithful == pytest.approx(
-        np.mean(np.array(control_falls) & np.array(control_rises))
-    )
+    assert result.control_faithful == pytest.approx(np.mean(np.array(control_falls) & np.array(control_rises)))
     assert result.flip_rate == pytest.approx(np.mean(after == sibling))
     assert result.control_flip_rate == pytest.approx(np.mean(beside == sibling))
 

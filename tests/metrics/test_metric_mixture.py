@@ -19,9 +19,7 @@ GOLDEN = np.load(Path(__file__).parent.parent / "golden" / "metrics_features.npz
 
 
 def mixtures(mean: list[float], deviation: list[float]) -> Mixtures:
-    return Mixtures(
-        weight_K2=np.full((1, 2), 0.5), mean_K2=np.array([mean]), variance_K2=np.array([deviation]) ** 2
-    )
+    return Mixtures(weight_K2=np.full((1, 2), 0.5), mean_K2=np.array([mean]), variance_K2=np.array([deviation]) ** 2)
 
 
 def plain_log_likelihood(x: np.ndarray, weight: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> float:
@@ -34,14 +32,10 @@ def test_contrastiveness_golden() -> None:
 
 
 def test_overlap_golden() -> None:
-    published = Mixtures(
-        weight_K2=GOLDEN["gmm_weights"], mean_K2=GOLDEN["gmm_means"], variance_K2=GOLDEN["gmm_vars"]
-    )
+    published = Mixtures(weight_K2=GOLDEN["gmm_weights"], mean_K2=GOLDEN["gmm_means"], variance_K2=GOLDEN["gmm_vars"])
     expected = GOLDEN["gmm_overlap_from_params"]
     assert overlap_coefficient(published) == pytest.approx(expected, rel=1e-9, abs=1e-15)
-    assert overlap_coefficient(fit_mixtures(GOLDEN["features"], 0)) == pytest.approx(
-        expected, rel=1e-4, abs=1e-15
-    )
+    assert overlap_coefficient(fit_mixtures(GOLDEN["features"], 0)) == pytest.approx(expected, rel=1e-4, abs=1e-15)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -84,9 +78,7 @@ def test_overlap_at_the_edges(mean: list[float], deviation: list[float], expecte
 def test_mixture_finds_known_components() -> None:
     rng = np.random.default_rng(0)
     active = rng.random((20000, 3)) < np.array([0.3, 0.1, 0.02])
-    values = np.where(
-        active, rng.normal([3, 5, 4], 0.5, active.shape), rng.normal(0, [0.5, 0.2, 0.1], active.shape)
-    )
+    values = np.where(active, rng.normal([3, 5, 4], 0.5, active.shape), rng.normal(0, [0.5, 0.2, 0.1], active.shape))
     result = fit_mixtures(values, 0)
     assert result.mean_K2 == pytest.approx(np.array([[0, 3], [0, 5], [0, 4]]), abs=0.06)
     assert result.weight_K2[:, 1] == pytest.approx([0.3, 0.1, 0.02], abs=0.01)

@@ -53,10 +53,7 @@ def plain_class_independence(features: np.ndarray, labels: np.ndarray) -> float:
 def test_class_independence_golden() -> None:
     value = class_independence(FEATURES["features"], FEATURES["labels"])
     assert value == pytest.approx(float(FEATURES["class_independence"]), rel=1e-5)
-    assert (
-        class_independence(torch.from_numpy(FEATURES["features"]), torch.from_numpy(FEATURES["labels"]))
-        == value
-    )
+    assert class_independence(torch.from_numpy(FEATURES["features"]), torch.from_numpy(FEATURES["labels"])) == value
 
 
 @few
@@ -154,9 +151,7 @@ def test_feature_alignment_plain(seed: int) -> None:
         level = (f - f.min()).mean()
         best.append(max(gains) / level if level else 0.0)
     assert feature_alignment(features, attributes) == pytest.approx(np.mean(best), abs=1e-12)
-    assert feature_alignment(features * 2 + 1, attributes.astype(int)) == pytest.approx(
-        np.mean(best), abs=1e-9
-    )
+    assert feature_alignment(features * 2 + 1, attributes.astype(int)) == pytest.approx(np.mean(best), abs=1e-9)
 
 
 # --- attribute AUC -----------------------------------------------------------------------------------------
@@ -332,9 +327,7 @@ def test_coverage_by_named_group() -> None:
 
 @few
 @given(st.integers(1, 60), st.floats(0.5, 0.99), st.data())
-def test_clopper_pearson_inverts_the_binomial_test(
-    trials: int, confidence: float, data: st.DataObject
-) -> None:
+def test_clopper_pearson_inverts_the_binomial_test(trials: int, confidence: float, data: st.DataObject) -> None:
     successes = data.draw(st.integers(0, trials))
     low, high = clopper_pearson(successes, trials, confidence)
     tail = (1 - confidence) / 2

@@ -199,8 +199,7 @@ def _choose(units: tuple[Unit, ...], config: BackboneConfig) -> tuple[tuple[Unit
     num_frozen = find(units, config.frozen, option="frozen", model_name=config.name) + 1
     if num_frozen > num_kept:
         raise ChiqpmError(
-            f"frozen={config.frozen!r} lies behind cut={config.cut!r}: freeze a part that is kept, or "
-            "say frozen='all'"
+            f"frozen={config.frozen!r} lies behind cut={config.cut!r}: freeze a part that is kept, or say frozen='all'"
         )
     return units[:num_kept], num_frozen
 

@@ -119,9 +119,7 @@ class Backbone(nn.Module):
         return (resolve(self.trunk, step) for unit in self._trainable_units for step in unit.steps)
 
 
-def to_maps(
-    hidden: torch.Tensor, layout: Layout, num_prefix_tokens: int, grid: tuple[int, int]
-) -> torch.Tensor:
+def to_maps(hidden: torch.Tensor, layout: Layout, num_prefix_tokens: int, grid: tuple[int, int]) -> torch.Tensor:
     """Bring a trunk's output to maps (B, F, H, W).
 
     Args:

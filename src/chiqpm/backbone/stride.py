@@ -20,9 +20,7 @@ def can_refine(model: nn.Module) -> bool:
     return isinstance(model, EfficientNet | MobileNetV3 | ResNet)
 
 
-def refine(
-    model: nn.Module, units: tuple[Unit, ...], *, stride: int, output_stride: int, model_name: str
-) -> None:
+def refine(model: nn.Module, units: tuple[Unit, ...], *, stride: int, output_stride: int, model_name: str) -> None:
     """Change strides of 2 to 1, in place, from the trunk's end on, until a cell has `output_stride` pixels.
 
     The kernels stay as they are, without dilation, as published for ResNets (arXiv 2511.20779): with the last

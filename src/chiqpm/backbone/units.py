@@ -76,9 +76,7 @@ def known_trunk(model: nn.Module) -> Trunk | None:
         names = [f"layer{i}.{j}" for i, stage in enumerate(stages, 1) for j in range(len(stage))]
         return Trunk((stem, *(Unit(name, (name,)) for name in names)), "NCHW")
     if isinstance(model, ConvNeXt):
-        return Trunk(
-            (Unit("stem", ("stem",)), *_stages(model, "stages"), Unit("norm_pre", ("norm_pre",))), "NCHW"
-        )
+        return Trunk((Unit("stem", ("stem",)), *_stages(model, "stages"), Unit("norm_pre", ("norm_pre",))), "NCHW")
     if isinstance(model, SwinTransformer):
         embed = Unit("patch_embed", ("patch_embed",))
         return Trunk((embed, *_stages(model, "layers"), Unit("norm", ("norm",))), "NHWC")

@@ -58,7 +58,7 @@ class Quickstart(Common):
 class Birds(Common):
     """Write the built-in synthetic birds as an image folder with an attributes CSV."""
 
-    out: Positional[Path]
+    out: Annotated[Positional[Path], arg(metavar="DIR")]
     """The folder to write."""
     seed: int = 0
     """Seed of species and images."""
@@ -107,12 +107,12 @@ class Birds(Common):
 class Fit(Common):
     """Train, calibrate and evaluate on a folder: DIR/<class>/*.jpg, or DIR/{train,calibration,test}/<class>/*.jpg."""
 
-    data: Positional[Path]
+    data: Annotated[Positional[Path], arg(metavar="DIR")]
     """The folder of images."""
     out: Path
     """The run directory; the same command goes on where an interrupted run stopped."""
     preset: Literal["default", "paper", "paper-lite0"] = "default"
-    """Options to start from: made for a laptop, the published recipe, or the published method on the laptop's backbone."""
+    """Options to start from: for a laptop, the published recipe, or the published method on the laptop's backbone."""
     config: Path | None = None
     """A run's config.yaml to start from instead."""
     options: Annotated[FitConfig, arg(name="")] = field(default_factory=FitConfig)
@@ -130,14 +130,15 @@ class Fit(Common):
 class Calibrate(Common):
     """Calibrate a fitted classifier on other images, without training: DIR/<class>/*.jpg."""
 
-    model: Positional[Path]
+    model: Annotated[Positional[Path], arg(metavar="RUN")]
     """The run directory."""
-    images: Positional[Path]
+    images: Annotated[Positional[Path], arg(metavar="DIR")]
     """Labelled images that the model was not trained on."""
     out: Path | None = None
     """Where the newly calibrated classifier goes; by default the run itself."""
-    score: Literal["path", "evidence", "level_limited", "thr", "aps"] | None = None
-    """Nonconformity score; by default that of the run."""
+    score: str | None = None
+    """Nonconformity score (path, evidence, branch, level_limited, thr, margin, topk, aps, raps, saps); by default the
+    run's."""
 
     def run(self) -> None:
         """Calibrate and save."""
@@ -155,7 +156,7 @@ class Calibrate(Common):
 class Evaluate(Common):
     """Show the numbers of a run, or measure it on other labelled images."""
 
-    model: Positional[Path]
+    model: Annotated[Positional[Path], arg(metavar="RUN")]
     """The run directory."""
     images: Path | None = None
     """Other labelled images, DIR/<class>/*.jpg; without it the run's own test images count."""
@@ -177,9 +178,9 @@ class Evaluate(Common):
 class Predict(Common):
     """Classify images: label, prediction set and the path to it."""
 
-    model: Positional[Path]
+    model: Annotated[Positional[Path], arg(metavar="RUN")]
     """The run directory."""
-    images: Positional[tuple[Path, ...]]
+    images: Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE...")]
     """Pictures, or folders of them."""
     coverage: float | None = None
     """Probability with which the set contains the truth; by default that of the run."""
@@ -204,9 +205,9 @@ class Predict(Common):
 class Explain(Common):
     """Explain the prediction for an image: the picture with its features, the tree and the set."""
 
-    model: Positional[Path]
+    model: Annotated[Positional[Path], arg(metavar="RUN")]
     """The run directory."""
-    image: Positional[Path]
+    image: Annotated[Positional[Path], arg(metavar="IMAGE")]
     """The picture."""
     out: Path = Path("explanation.png")
     """The figure: .png, .svg or .pdf."""
@@ -234,11 +235,11 @@ class Explain(Common):
 class Compare(Common):
     """Show what two classes share and what separates them."""
 
-    model: Positional[Path]
+    model: Annotated[Positional[Path], arg(metavar="RUN")]
     """The run directory."""
-    first: Positional[str]
+    first: Annotated[Positional[str], arg(metavar="CLASS")]
     """A class."""
-    second: Positional[str]
+    second: Annotated[Positional[str], arg(metavar="CLASS")]
     """Another class."""
     out: Path = Path("contrast.png")
     """The figure: .png, .svg or .pdf."""

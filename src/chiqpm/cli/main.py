@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Union
 
 import tyro
-from tyro.conf import subcommand
+from tyro.conf import FlagCreatePairsOff, subcommand
 
 from chiqpm.cli.commands import Birds, Calibrate, Compare, Evaluate, Explain, Fit, Predict, Quickstart
 from chiqpm.errors import ChiqpmError
@@ -53,7 +53,7 @@ def _parse(arguments: list[str]) -> Any:
         Annotated[Compare, subcommand("compare")],
     ]
     description = "Image classifiers people can check: calibrated, hierarchical, interpretable."
-    return tyro.cli(commands, prog="chiqpm", description=description, args=arguments)
+    return tyro.cli(commands, prog="chiqpm", description=description, args=arguments, config=(FlagCreatePairsOff,))
 
 
 def _fit_default(arguments: Sequence[str]) -> Fit:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -56,7 +57,7 @@ def measure_claims(
 
 
 def _one_seed(out: Path, seed: int, config: FitConfig, per_class: int, *, quiet: bool) -> dict[str, Any]:
-    result = quickstart(out, seed=seed, per_class=per_class, config=config, quiet=quiet)
+    result = quickstart(out, seed=seed, per_class=per_class, config=config, pivots_per_class=None, quiet=quiet)
     baseline = _dense_alone(out, replace(config, seed=seed), quiet=quiet)
     grounding = result["grounding"]
     summary = {
@@ -90,6 +91,7 @@ def _dense_alone(out: Path, config: FitConfig, *, quiet: bool) -> float:
     )
     run.split()
     run.measure(run.dense())
+    shutil.rmtree(out / "dense-alone" / "cache", ignore_errors=True)
     return float(read_npz(out / "dense-alone" / "statistics.npz")["dense_test_accuracy"])
 
 

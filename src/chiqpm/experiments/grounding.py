@@ -55,7 +55,12 @@ class GroundingResult:
 
 
 def measure_grounding(
-    classifier: Classifier, folder: str | Path, *, seed: int = 0, quiet: bool = True
+    classifier: Classifier,
+    folder: str | Path,
+    *,
+    pivots_per_class: int | None = None,
+    seed: int = 0,
+    quiet: bool = True,
 ) -> GroundingResult:
     """Measure part grounding and the faithfulness of pivots on the synthetic birds.
 
@@ -63,6 +68,7 @@ def measure_grounding(
         classifier: trained on the birds of that folder.
         folder: as `chiqpm birds` wrote it; its calibration images choose each feature's part and attribute, its test
             images are scored.
+        pivots_per_class: test images of each species to render again with an attribute exchanged; None takes all.
         seed: of the controls.
         quiet: show no progress bar.
 
@@ -90,7 +96,11 @@ def measure_grounding(
         seen.features, attributes_CA[calibration.labels_N], looked.features, attributes_CA[test.labels_N]
     )
     pairs = _paired_siblings(test, weight_CK)
-    pivots = _pivots(classifier, test, looked, pairs, weight_CK, seed=seed, quiet=quiet)
+    rows = _exchangeable(test, looked.predicted, pairs, pivots_per_class)
+    if rows:
+        pivots = _pivots(classifier, test, looked, pairs, weight_CK=weight_CK, rows=rows, seed=seed, quiet=quiet)
+    else:
+        pivots = None
     siblings = [(first, second) for first, second, _ in test.taxonomy.sibling_pairs()]
     paired = sum(first in pairs and pairs[first][0] == second for first, second in siblings)
     counts = {part: int((parts_K == index).sum()) for index, part in enumerate(PARTS)}
@@ -137,20 +147,29 @@ def _paired_siblings(birds: SyntheticBirds, weight_CK: NDArray[np.bool_]) -> dic
     return found
 
 
+def _exchangeable(
+    birds: SyntheticBirds, predicted_N: NDArray[np.int64], pairs: Mapping[int, tuple[int, str]], per_class: int | None
+) -> list[int]:
+    """Correctly classified images of species with a paired sibling, the first few of each species."""
+    right = [row for row in range(len(birds)) if predicted_N[row] == birds.labels_N[row]]
+    rows: list[int] = []
+    for label in pairs:
+        rows += [row for row in right if birds.labels_N[row] == label][:per_class]
+    return sorted(rows)
+
+
 def _pivots(
     classifier: Classifier,
     birds: SyntheticBirds,
     seen: _Seen,
     pairs: Mapping[int, tuple[int, str]],
-    weight_CK: NDArray[np.bool_],
     *,
+    weight_CK: NDArray[np.bool_],
+    rows: list[int],
     seed: int,
     quiet: bool,
-) -> metrics.PivotFaithfulness | None:
+) -> metrics.PivotFaithfulness:
     labels_N = birds.labels_N
-    rows = [row for row in range(len(birds)) if seen.predicted[row] == labels_N[row] and int(labels_N[row]) in pairs]
-    if not rows:
-        return None
     generator = np.random.default_rng(seed)
     outcomes: dict[str, list[NDArray[Any]]] = {
         "swapped": [],

@@ -109,8 +109,6 @@ def check_shape(shape: tuple[int, ...], name: str, axes: str, sizes: dict[str, i
         sizes.get(axis, size) == size for axis, size in zip(axes, shape, strict=True)
     )
     if not fits:
-        raise ChiqpmError(
-            f"{name} has shape {shape}; it must be {wanted}{' with ' + known if known else ''}."
-        )
+        raise ChiqpmError(f"{name} has shape {shape}; it must be {wanted}{' with ' + known if known else ''}.")
     if 0 in shape:
         raise ChiqpmError(f"{name} is empty (shape {shape}); at least one entry along every axis is needed.")

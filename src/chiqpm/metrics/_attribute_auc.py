@@ -62,9 +62,7 @@ def attribute_auc(
 
     train_KA = _auc(train_NK, train_NA)
     if np.isnan(train_KA).all():
-        raise ChiqpmError(
-            "no attribute is present in some training images and absent in others; none can be chosen."
-        )
+        raise ChiqpmError("no attribute is present in some training images and absent in others; none can be chosen.")
     attribute_K = np.nanargmax(train_KA, axis=1).astype(np.int64)
     auc_K = _auc(test_MK, test_MA)[np.arange(len(attribute_K)), attribute_K]
     scored = auc_K[~np.isnan(auc_K)]

@@ -100,15 +100,11 @@ def coverage_by_group(
     covered_B, size_B = _covered(sets, labels)
     groups_B = on_host(groups)
     if groups_B.shape != size_B.shape:
-        raise ChiqpmError(
-            f"groups has shape {groups_B.shape}; one group for each of the {len(size_B)} sets is needed."
-        )
+        raise ChiqpmError(f"groups has shape {groups_B.shape}; one group for each of the {len(size_B)} sets is needed.")
     return _by_group(covered_B, groups_B, confidence)
 
 
-def _covered(
-    sets: ArrayOrTensor, labels: ArrayOrTensor
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+def _covered(sets: ArrayOrTensor, labels: ArrayOrTensor) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
     """Whether each set holds the true class (B,), and its size (B,)."""
     sets_BC = flags(sets, "sets", "BC")
     samples, classes = sets_BC.shape
@@ -157,9 +153,7 @@ def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tu
             f"{successes} successes in {trials} trials; between 0 and all of at least one trial are needed."
         )
     if not 0 < confidence < 1:
-        raise ChiqpmError(
-            f"confidence is {confidence}; it must lie between 0 and 1, both excluded, such as 0.95."
-        )
+        raise ChiqpmError(f"confidence is {confidence}; it must lie between 0 and 1, both excluded, such as 0.95.")
     tail = (1 - confidence) / 2
     low = float(betaincinv(successes, trials - successes + 1, tail)) if successes else 0.0
     high = float(betaincinv(successes + 1, trials - successes, 1 - tail)) if successes < trials else 1.0

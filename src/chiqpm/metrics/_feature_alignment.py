@@ -36,9 +36,7 @@ def feature_alignment(features: ArrayOrTensor, attributes: ArrayOrTensor) -> flo
     count_A = present_NA.sum(axis=0)
     varies = (count_A > 0) & (count_A < len(present_NA))
     if not varies.any():
-        raise ChiqpmError(
-            "no attribute is present in some samples and absent in others; nothing can be compared."
-        )
+        raise ChiqpmError("no attribute is present in some samples and absent in others; nothing can be compared.")
     present_NA, count_A = present_NA[:, varies], count_A[varies]
 
     activation_NK = features_NK - features_NK.min(axis=0)

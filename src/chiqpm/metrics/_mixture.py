@@ -59,9 +59,7 @@ def fit_mixtures(features: ArrayOrTensor, seed: int) -> Mixtures:
     generator = np.random.default_rng(seed)
     samples, kept = features_NK.shape
     columns = max(1, _VALUES_AT_ONCE // samples)
-    blocks = [
-        _fit_block(features_NK[:, start : start + columns], generator) for start in range(0, kept, columns)
-    ]
+    blocks = [_fit_block(features_NK[:, start : start + columns], generator) for start in range(0, kept, columns)]
     weight_K2, mean_K2, variance_K2 = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     return Mixtures(weight_K2=weight_K2, mean_K2=mean_K2, variance_K2=variance_K2)
 
@@ -109,9 +107,7 @@ class _Sums:
         self.first_KG = _group_starts(values_KN)
         count_KG = np.diff(self.first_KG, axis=1, append=samples).astype(np.float64)
         sum_KG, square_KG = (
-            np.stack(
-                [np.add.reduceat(row, first) for row, first in zip(power_KN, self.first_KG, strict=True)]
-            )
+            np.stack([np.add.reduceat(row, first) for row, first in zip(power_KN, self.first_KG, strict=True)])
             for power_KN in (values_KN, values_KN**2)
         )
         # `reduceat` gives an empty group the value at its start.

@@ -58,9 +58,7 @@ def modal_parts(
         features = np.flatnonzero(scene.active_BK[b])
         parts = np.flatnonzero(scene.visible_BP[b])
         if len(features) and len(parts):
-            distance = np.stack(
-                [scene.distances(int(b), int(part), scene.peaks_BK2[b, features]) for part in parts]
-            )
+            distance = np.stack([scene.distances(int(b), int(part), scene.peaks_BK2[b, features]) for part in parts])
             votes_KP[features, parts[distance.argmin(axis=0)]] += 1
     return np.where(votes_KP.any(axis=1), votes_KP.argmax(axis=1), -1).astype(np.int64)
 
@@ -113,9 +111,7 @@ def part_grounding(
     if explaining is not None:
         counted_BK = scene.active_BK & flags(explaining, "explaining", "BK", B=images, K=kept)
     if not tolerance >= 0:
-        raise ChiqpmError(
-            f"tolerance is {tolerance}; it must be 0 or more, as a fraction of the image's longer side."
-        )
+        raise ChiqpmError(f"tolerance is {tolerance}; it must be 0 or more, as a fraction of the image's longer side.")
 
     generator = np.random.default_rng(seed)
     image_N, feature_N = np.nonzero(counted_BK & (parts_K >= 0))

@@ -38,9 +38,7 @@ def map_peaks(maps_BKHW: ArrayOrTensor) -> npt.NDArray[np.float64]:
         raise TypeError(f"maps_BKHW must be real numbers; received {maps.dtype}.")
     check_shape(tuple(maps.shape), "maps_BKHW", "BKHW", {})
     if not bool(maps.isfinite().all()):
-        raise ChiqpmError(
-            "maps_BKHW holds values that aren't finite (NaN or infinity); leave those images out."
-        )
+        raise ChiqpmError("maps_BKHW holds values that aren't finite (NaN or infinity); leave those images out.")
     height, width = maps.shape[2:]
     flat = maps.flatten(2)
     tied = (flat == flat.amax(dim=2, keepdim=True)).cpu().numpy()

@@ -37,9 +37,7 @@ class Scene:
         images, _, height, width = self.masks_BPHW.shape
         if objects is not None:
             return flags(objects, "objects", "BHW", B=images, H=height, W=width)
-        return np.stack(
-            [masks[seen].any(axis=0) for masks, seen in zip(self.masks_BPHW, self.visible_BP, strict=True)]
-        )
+        return np.stack([masks[seen].any(axis=0) for masks, seen in zip(self.masks_BPHW, self.visible_BP, strict=True)])
 
     def distances(self, image: int, part: int, places_N2: Floats) -> Floats:
         """Distance (N,) of places to the nearest pixel centre of a part, in longer sides of the image.

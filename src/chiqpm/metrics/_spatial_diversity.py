@@ -9,9 +9,7 @@ from chiqpm.errors import ChiqpmError
 from chiqpm.metrics._arrays import ArrayOrTensor, as_tensor, check_shape
 
 
-def spatial_diversity(
-    maps: ArrayOrTensor, weight: ArrayOrTensor, predicted: ArrayOrTensor, k: int = 5
-) -> float:
+def spatial_diversity(maps: ArrayOrTensor, weight: ArrayOrTensor, predicted: ArrayOrTensor, k: int = 5) -> float:
     """SID@k (arXiv 2511.20779): how far the maps of the predicted class's k strongest features lie apart.
 
     Every map is divided by the mean of its absolute values and turned into a distribution over the positions
@@ -81,9 +79,7 @@ def spatial_diversity_per_sample(
     weight_BK = weight_CK[predicted_B.long()]
     fewest = int((weight_BK != 0).sum(1).min())
     if not 1 <= k <= fewest:
-        raise ChiqpmError(
-            f"k is {k}; it must lie between 1 and {fewest}, the fewest features of a predicted class."
-        )
+        raise ChiqpmError(f"k is {k}; it must lie between 1 and {fewest}, the fewest features of a predicted class.")
     chosen_Bk = weight_BK.argsort(dim=1, descending=True, stable=True)[:, :k]
 
     chosen_maps = maps_BKHW.flatten(2).gather(1, chosen_Bk[..., None].expand(-1, -1, maps_BKHW[0, 0].numel()))
