@@ -114,7 +114,7 @@ class DenseConfig:
     """Label smoothing of the cross-entropy, in both stages."""
     dropout: float = 0.2
     """Dropout on the pooled features."""
-    pooled_share: float = 0.1
+    pooled_share: float = 0.05
     """Share of each map's largest cells that is averaged to a feature, in both stages; 1 is the published mean."""
     checkpoint: Annotated[str | None, arg(aliases=["--dense-checkpoint"])] = None
     """A dense model trained elsewhere (safetensors, or a state dict of tensors); the dense stage is skipped."""
@@ -146,7 +146,7 @@ class FineTuneConfig:
     """Epochs of each round; every round starts with a new optimiser."""
     round_decay: float = 0.9
     """Factor on the learning rates from one round to the next."""
-    optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(lr=8e-3, head_lr=8e-3))
+    optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(lr=6e-3, head_lr=6e-3))
     """How it is optimised."""
     grounding_weight: float = 1.0
     """lambda, the weight of the Feature Grounding Loss."""

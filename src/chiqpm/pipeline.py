@@ -180,8 +180,7 @@ class Run:
                         progress.update(len(labels))
                 progress.close()
                 test = self._answer(model, "test", "dense model on test images")
-                arrays = {field.name: getattr(sums.compute(), field.name) for field in fields(Statistics)}
-                write_npz(file, {**arrays, "dense_test_accuracy": np.array(test.accuracy)})
+                write_npz(file, {**vars(sums.compute()), "dense_test_accuracy": np.array(test.accuracy)})
         return stage.key
 
     def assign(self, statistics_key: str) -> str:

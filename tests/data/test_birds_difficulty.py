@@ -46,7 +46,7 @@ def test_frozen_pretrained_features_do_not_suffice() -> None:
     from chiqpm.config import BackboneConfig
 
     backbone = build_backbone(BackboneConfig(cut=None, head_channels=None, frozen=None), image_size=160).eval()
-    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    mean, std = np.array(backbone.mean), np.array(backbone.std)
 
     def features(images: NDArray[np.uint8]) -> NDArray[np.float64]:
         pooled = []
