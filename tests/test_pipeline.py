@@ -37,6 +37,7 @@ from chiqpm.errors import ChiqpmError
 from chiqpm.experiments.claims import measure_claims, random_divisions
 from chiqpm.experiments.grounding import measure_grounding
 from chiqpm.pipeline import Run
+from chiqpm.presets import preset
 from chiqpm.training import TrainingDivergedError
 
 CONFIG = FitConfig(
@@ -277,6 +278,35 @@ def test_impossible_options_are_refused_before_any_training(birds, tmp_path, cha
     with pytest.raises(ChiqpmError, match=message):
         chiqpm.fit(birds, tmp_path / "run", config=CONFIG, **changes)
     assert not (tmp_path / "run" / "dense.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_another_backbone_trains_on_images_by_the_published_recipe(birds, tmp_path):
+    paper = preset("paper")
+    config = replace(
+        paper,
+        data=replace(paper.data, image_size=64),
+        backbone=BackboneConfig(name="resnet18", pretrained=False, output_stride=8),
+        dense=replace(paper.dense, epochs=1),
+        assignment=replace(paper.assignment, kept_features=12, features_per_class=3, time_limit=2.0),
+        finetune=replace(paper.finetune, rounds=(1, 1), grounding_epochs=1),
+        calibration=CalibrationConfig(score="level_limited", coverage=0.7, targets=(0.7,)),
+        device="cpu",
+    )
+    classifier = chiqpm.fit(birds, tmp_path / "run", config=config)
+    prediction = classifier.predict(next((birds / "test").rglob("*.jpg")))
+    assert prediction.explanation.features[0].map_HW.shape == (8, 8)
+    state = load_file(tmp_path / "run" / "model.safetensors")
+    assert state["selection_K"].max() > 12
+    assert not list((tmp_path / "run" / "checkpoints").iterdir())
+
+
+@pytest.mark.slow
+def test_a_transformer_with_a_frozen_trunk_serves_its_patch_tokens_as_maps(birds, tmp_path):
+    changes = {"name": "vit_tiny_patch16_224", "pretrained": False, "frozen": "all", "head_channels": 32}
+    classifier = chiqpm.fit(birds, tmp_path / "run", config=CONFIG, backbone=changes)
+    prediction = classifier.predict(next((birds / "test").rglob("*.jpg")))
+    assert prediction.explanation.features[0].map_HW.shape == (4, 4)
 
 
 def test_a_run_of_another_format_is_refused(birds, copy):
