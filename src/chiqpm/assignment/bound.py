@@ -1,0 +1,242 @@
+"""An upper bound on the objective that anybody can recompute from its multipliers.
+
+Given prices for the classes' constraints (see `prices`), what remains is to choose K features with worth c_f = b_f
++ q_f and the
+penalties R between them. With X = x xᵀ this is max <Diag(c) - R/2, X> over matrices that are positive semidefinite and
+non-negative, with trace K and X_ff = (X 1)_f / K, of which only x xᵀ is lost. Its dual is an eigenvalue: for any y
+and any Z >= 0
+
+    max_x  <=  K · lambda_max( Diag(c) - R/2 - Diag(y) + (y 1ᵀ + 1 yᵀ) / (2K) + Z ).
+
+Only a core of features enters the matrix. The others are represented by K slots that carry the worths of the best
+of them, without
+any penalty, which can only raise the maximum. Prices, y and Z are found together by alternating directions; no matter
+how badly they converged, the bound is valid.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chiqpm.assignment.prices import Array, ClassPrices
+from chiqpm.assignment.problem import AssignmentProblem
+
+_PRICE_STEPS = 5
+_REFRESH = 5
+_RELAXATION = 1.3
+_EPS = float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A bound and all that is needed to recompute it."""
+
+    bound: float
+    """No assignment that satisfies the pairs has a larger objective; rounded outwards."""
+    prices: ClassPrices
+    """Prices of the class counts and of the shared counts."""
+    core_N: NDArray[np.int64]
+    """Features in the matrix."""
+    slots: int
+    """Slots behind the core that stand for the other features."""
+    multiplier_M: Array
+    """y, one per core feature and slot."""
+    nonnegative_MM: Array
+    """Z, symmetric and non-negative."""
+
+
+def evaluate(
+    problem: AssignmentProblem,
+    *,
+    prices: ClassPrices,
+    core_N: NDArray[np.int64],
+    slots: int,
+    multiplier_M: Array,
+    nonnegative_MM: Array,
+) -> float:
+    """The bound that these multipliers prove, rounded outwards.
+
+    The eigenvalue is raised by more than the backward error of the symmetric eigensolver, and every sum by more
+    than its rounding
+    error, so that the value holds in exact arithmetic.
+    """
+    kept = problem.kept_features
+    worth_F = prices.worth(sweeps=0) + problem.bias_F
+    others = problem.allowed_F.copy()
+    others[core_N] = False
+    tail = np.sort(worth_F[others])[::-1][:slots]
+    diagonal = np.concatenate([worth_F[core_N], tail])
+    size = len(diagonal)
+    matrix = (nonnegative_MM + nonnegative_MM.T) / 2
+    matrix[: len(core_N), : len(core_N)] -= problem.penalty_FF[np.ix_(core_N, core_N)] / 2
+    matrix += (multiplier_M[:, None] + multiplier_M[None, :]) / (2 * kept)
+    matrix[np.diag_indices(size)] += diagonal - multiplier_M
+    largest = float(np.linalg.eigvalsh(matrix)[-1])
+    terms = prices.gain_CF.shape[0] + len(prices.pair_P)
+    rounding = 8 * _EPS * (size * float(np.linalg.norm(matrix)) + terms * float(np.abs(diagonal).max()))
+    total = prices.constant + kept * (largest + rounding)
+    scale = abs(prices.per_class) * (np.abs(prices.class_C).sum() + prices.pair_P.sum())
+    return float(total + 8 * _EPS * (terms * scale + abs(total)))
+
+
+class _Relaxation:
+    """Alternating directions on the dual of the semidefinite relaxation and the prices together."""
+
+    def __init__(self, problem: AssignmentProblem, prices: ClassPrices, core_size: int, guess_F: Array) -> None:
+        self.problem, self.prices = problem, prices
+        worth_F = prices.worth() + problem.bias_F
+        score_F = np.where(problem.allowed_F, worth_F - problem.penalty_FF @ guess_F, -np.inf)
+        count = min(core_size, int(problem.allowed_F.sum()))
+        self.core_N = np.sort(np.argsort(-score_F, kind="stable")[:count])
+        self.others_F = problem.allowed_F.copy()
+        self.others_F[self.core_N] = False
+        kept = self.kept = problem.kept_features
+        self.slots = min(kept, int(self.others_F.sum()))
+        size = self.size = count + self.slots
+        self.half_penalty = np.zeros((size, size))
+        self.half_penalty[:count, :count] = problem.penalty_FF[np.ix_(self.core_N, self.core_N)] / 2
+        gram = np.full((size + 1, size + 1), 1 / (2 * kept * kept))
+        gram[np.arange(1, size + 1), np.arange(1, size + 1)] += 1 - 2 / kept + size / (2 * kept * kept)
+        gram[0, :] = gram[:, 0] = 1 - 1 / kept
+        gram[0, 0] = size
+        self.inverse = np.linalg.pinv(gram, hermitian=True)
+        self.lifted = np.full((size, size), kept * (kept - 1) / (size * max(size - 1, 1)))
+        self.lifted[np.diag_indices(size)] = kept / size
+        self.slack, self.nonnegative = np.zeros((size, size)), np.zeros((size, size))
+        self.weight = 0.5
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Let the slots stand for the features outside the core that are now worth most."""
+        worth_F = self.prices.worth() + self.problem.bias_F
+        outside = np.flatnonzero(self.others_F)
+        best = outside[np.argsort(-worth_F[outside], kind="stable")[: self.slots]]
+        self.rows_M = np.concatenate([self.core_N, best])
+        self.worth_M = worth_F[self.rows_M]
+
+    def _constraints(self, matrix: Array) -> Array:
+        diagonal = np.diag(matrix)
+        return np.concatenate([[diagonal.sum()], diagonal - matrix.sum(axis=1) / self.kept])
+
+    def _adjoint(self, multiplier: Array) -> Array:
+        rest = multiplier[1:]
+        matrix: Array = -(rest[:, None] + rest[None, :]) / (2 * self.kept)
+        matrix[np.diag_indices(self.size)] += rest + multiplier[0]
+        return matrix
+
+    def step(self, count: int) -> None:
+        """One round of alternating directions; `count` is its number."""
+        diagonal = np.diag_indices(self.size)
+        cost = -self.half_penalty
+        cost[diagonal] = self.worth_M
+        right = np.zeros(self.size + 1)
+        right[0] = self.kept
+        weight = self.weight
+        target = (
+            self._constraints(cost + self.slack + self.nonnegative) + (self._constraints(self.lifted) - right) / weight
+        )
+        self.multiplier = self.inverse @ target
+        adjoint = self._adjoint(self.multiplier)
+        shifted = adjoint - cost - self.lifted / weight
+        self.nonnegative = np.maximum(0.0, shifted - self.slack)
+        shifted -= self.nonnegative
+        values, vectors = np.linalg.eigh(shifted)
+        below = int(np.searchsorted(values, 0.0))
+        negative = (vectors[:, :below] * -values[:below]) @ vectors[:, :below].T
+        self.slack = shifted + negative
+        smoothed_M = self.prices.descend(
+            self.rows_M,
+            np.diag(self.lifted),
+            self.problem.bias_F[self.rows_M] + np.diag(self.slack + self.nonnegative - adjoint),
+            weight,
+            _PRICE_STEPS,
+        )
+        self.worth_M = smoothed_M + self.problem.bias_F[self.rows_M]
+        cost[diagonal] = self.worth_M
+        residual = cost + self.slack + self.nonnegative - adjoint
+        self.lifted = self.lifted + _RELAXATION * weight * residual
+        if count % 10 == 9:
+            # The bound depends on the dual residual, so that one is kept far below the primal one.
+            dual = float(np.linalg.norm(residual)) / (1 + float(np.linalg.norm(cost)))
+            primal = float(np.linalg.norm(self._constraints(self.lifted) - right)) / (1 + self.kept)
+            primal += float(np.linalg.norm(np.minimum(self.lifted, 0))) / (1 + float(np.linalg.norm(self.lifted)))
+            if primal > 20 * dual:
+                self.weight /= 1.2
+            elif dual > 0.2 * primal:
+                self.weight *= 1.2
+        if count % _REFRESH == _REFRESH - 1:
+            self.refresh()
+
+    def certificate(self) -> Certificate:
+        """The bound that the present multipliers prove."""
+        prices = self.prices.copy()
+        prices.worth()
+        proof: dict[str, Any] = {
+            "prices": prices,
+            "core_N": self.core_N,
+            "slots": self.slots,
+            "multiplier_M": self.multiplier[1:].copy(),
+            "nonnegative_MM": self.nonnegative.copy(),
+        }
+        return Certificate(bound=evaluate(self.problem, **proof), **proof)
+
+
+def certify(
+    problem: AssignmentProblem,
+    *,
+    pairs: NDArray[np.int64] | None = None,
+    guess_K: NDArray[np.int64] | None = None,
+    core_size: int = 1000,
+    iterations: int = 160,
+    deadline: float = float("inf"),
+    target: float = -float("inf"),
+    progress: Callable[[float, float], None] | None = None,
+) -> Certificate:
+    """Prove an upper bound on the objective.
+
+    Args:
+        problem: the problem.
+        pairs: forced pairs to be respected (P,2); fewer give a weaker bound. None takes the problem's.
+        guess_K: a good selection, which helps to choose the core.
+        core_size: features that enter the matrix. More give a better bound; time grows with the cube.
+        iterations: rounds of alternating directions.
+        deadline: moment of `time.monotonic()` after which no further round starts.
+        target: stop as soon as the bound is no larger.
+        progress: called with the fraction done and the bound so far.
+
+    Returns:
+        The best certificate found on the way. Wishes other than the pairs and the forbidden features are not used,
+        which leaves the bound valid.
+    """
+    prices = ClassPrices(
+        np.ascontiguousarray(problem.gain_FC.T),
+        problem.pairs if pairs is None else pairs,
+        problem.features_per_class,
+        problem.kept_features,
+    )
+    guess_F = np.full(problem.num_features, 0.5 * problem.kept_features / problem.num_features)
+    if guess_K is not None:
+        guess_F[guess_K] += 0.5
+    everything = np.flatnonzero(problem.allowed_F)
+    prices.descend(everything, guess_F[everything], -prices.worth()[everything], 0.05, 100)
+    relaxation = _Relaxation(problem, prices, core_size, guess_F)
+    best: Certificate | None = None
+    for count in range(iterations):
+        relaxation.step(count)
+        last = count == iterations - 1 or time.monotonic() > deadline
+        if count % 10 == 9 or last:
+            found = relaxation.certificate()
+            if best is None or found.bound < best.bound:
+                best = found
+            if progress is not None:
+                progress((count + 1) / iterations, best.bound)
+            if last or best.bound <= target:
+                break
+    assert best is not None
+    return best

@@ -1,0 +1,184 @@
+"""Simulated annealing over selections whose rows respect the forced pairs at every step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chiqpm.assignment.problem import AssignmentProblem
+from chiqpm.assignment.state import SearchState
+
+_SLICE_SECONDS = 0.2
+_PAIR_FREE_STEPS = 60
+_SELECTION_STEPS = 1200
+_REPAIR_STEPS = 8000
+_REPAIR_ATTEMPTS = 4
+_ROW_STEPS = 1500
+_HOT, _COLD, _PROPOSAL = 0.3, 0.03, 0.3
+_ROW_HOT, _ROW_COLD = 0.03, 0.001
+
+
+@dataclass
+class Incumbent:
+    """The best solution so far, in the search's own terms."""
+
+    selection_K: NDArray[np.int64]
+    rows_CN: NDArray[np.int64]
+    rewarded: float
+    """Objective plus the reward for separation."""
+
+
+def greedy_selection(problem: AssignmentProblem) -> NDArray[np.int64]:
+    """Add one feature at a time, each where it raises the objective of the problem without pairs most.
+
+    Returns:
+        K allowed features, the required ones first.
+    """
+    gain_FC, per_class = problem.gain_FC, problem.features_per_class
+    every_class = np.arange(problem.num_classes)
+    best_CN = np.full((problem.num_classes, per_class), gain_FC.min())
+    redundancy_F = np.zeros(problem.num_features)
+    open_F = problem.allowed_F.copy()
+    selected: list[int] = []
+    required = sorted({f for _, f in problem.required})
+    while len(selected) < problem.kept_features:
+        if len(selected) < len(required):
+            feature = required[len(selected)]
+        else:
+            score_F = np.maximum(gain_FC - best_CN.min(axis=1), 0.0).sum(axis=1) + problem.bias_F - redundancy_F
+            feature = int(np.where(open_F, score_F, -np.inf).argmax())
+        selected.append(feature)
+        open_F[feature] = False
+        redundancy_F += problem.penalty_FF[feature]
+        worst_C = best_CN.argmin(axis=1)
+        best_CN[every_class, worst_C] = np.maximum(best_CN[every_class, worst_C], gain_FC[feature])
+    return np.array(selected, dtype=np.int64)
+
+
+class Search:
+    """One seeded search; `incumbent` is valid at any moment after `start`, so that it can be interrupted.
+
+    Args:
+        problem: the problem.
+        seed: seed of every random choice.
+        deadline: moment of `time.monotonic()` at which to be finished; the annealing cools faster when it is near.
+        effort: multiplies the number of steps.
+        separation_FP: what each feature is worth to each pair for telling it apart (F,P); the search rewards the
+            largest value among the selected features, on top of the objective.
+        progress: called with the fraction done and the present objective.
+    """
+
+    def __init__(
+        self,
+        problem: AssignmentProblem,
+        *,
+        seed: int,
+        deadline: float,
+        effort: float,
+        separation_FP: NDArray[np.float64],
+        progress: Callable[[float, float], None],
+    ) -> None:
+        self.problem, self.deadline, self.effort, self.progress = problem, deadline, effort, progress
+        self.state = SearchState(problem, greedy_selection(problem), seed)
+        self.separation_FP = separation_FP
+        self.screen_FD = np.concatenate([problem.gain_FC, separation_FP], axis=1).astype(np.float32)
+        self.pairs = problem.pairs
+        self.incumbent: Incumbent | None = None
+
+    def run(self) -> None:
+        """Pair-free start, repair of the pairs, then the annealing of both together."""
+        slots = self.problem.kept_features
+        if slots > self.problem.features_per_class:
+            self._anneal_selection(int(_PAIR_FREE_STEPS * slots), 1.0, 0.1, share=0.1)
+        self._repair()
+        self._anneal_rows()
+        self._record()
+        self._anneal_selection(int(_SELECTION_STEPS * slots * self.effort), _HOT, _COLD, share=0.9)
+        self._anneal_rows()
+        self._record()
+
+    def _record(self) -> None:
+        reward = float(self.separation_FP[self.state.selection_K].max(axis=0).sum())
+        rewarded = self.state.objective + reward
+        if self.incumbent is None or rewarded > self.incumbent.rewarded:
+            self.incumbent = Incumbent(*self.state.snapshot(), rewarded)
+
+    def _anneal_selection(self, steps: int, hot: float, cold: float, share: float) -> None:
+        from chiqpm.assignment import kernels
+
+        state, problem = self.state, self.problem
+        began = time.monotonic()
+        allowance = max(share * (self.deadline - began), 1e-3)
+        done, batch = 0, 1
+        saved = [np.empty_like(array) for array in (state.has_CK, state.rows_CN, state.hash_C, state.bucket)]
+        while done < steps:
+            fraction = max(done / steps, (time.monotonic() - began) / allowance)
+            if fraction >= 1.0:
+                break
+            following = min(fraction + batch / steps, 1.0)
+            tick = time.monotonic()
+            kernels.anneal_selection(
+                min(batch, steps - done),
+                hot * (cold / hot) ** fraction,
+                hot * (cold / hot) ** following,
+                _PROPOSAL,
+                state.random,
+                problem.gain_FC,
+                self.separation_FP,
+                self.screen_FD,
+                problem.bias_F,
+                problem.penalty_FF,
+                state.redundancy_F,
+                state.chosen_F,
+                state.fixed_K,
+                state.selection_K,
+                np.empty(self.screen_FD.shape[1], dtype=np.float32),
+                np.empty(problem.num_features, dtype=np.float32),
+                *saved,
+                *state.row_arrays,
+            )
+            done += batch
+            spent = time.monotonic() - tick
+            if spent < _SLICE_SECONDS / 2:
+                batch *= 2
+            elif spent > 2 * _SLICE_SECONDS:
+                batch = max(batch // 2, 1)
+            if self.incumbent is not None:
+                self._record()
+                self.progress(min(done / steps, 1.0), self.incumbent.rewarded)
+
+    def _anneal_rows(self) -> None:
+        from chiqpm.assignment import kernels
+
+        state = self.state
+        steps = int(_ROW_STEPS * self.problem.num_classes * self.problem.features_per_class)
+        kernels.anneal_rows(steps, _ROW_HOT, _ROW_COLD, state.random, *state.row_arrays)
+
+    def _repair(self) -> None:
+        """Make the forced pairs hold; those that resist every attempt are dropped."""
+        from chiqpm.assignment import kernels
+
+        state, pairs_P2 = self.state, self.pairs
+        if not len(pairs_P2):
+            return
+        state.set_pairs(pairs_P2)
+        steps = _REPAIR_STEPS * len(pairs_P2)
+        left, best = -1, state.rows_CN.copy()
+        for _ in range(_REPAIR_ATTEMPTS):
+            energy = kernels.repair(
+                steps, 0.5, 0.2, 0.2, state.random, pairs_P2,
+                state.has_CK, state.rows_CN, state.locked_CK, *state.row_arrays[4:],
+            )  # fmt: skip
+            if left < 0 or energy < left:
+                left, best = energy, state.rows_CN.copy()
+            if left == 0 or time.monotonic() > self.deadline:
+                break
+        if left > 0:
+            state.set_rows(best)
+            shared_P = (state.has_CK[pairs_P2[:, 0]] & state.has_CK[pairs_P2[:, 1]]).sum(axis=1)
+            holds_P = shared_P == self.problem.features_per_class - 1
+            state.set_pairs(pairs_P2[holds_P])

@@ -1,0 +1,273 @@
+"""Every method against brute force, and the behaviour of the search."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from math import comb
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chiqpm.assignment import AssignmentProblem, solve
+from chiqpm.assignment.bound import certify, evaluate
+from chiqpm.errors import ChiqpmError
+
+
+def brute_force(problem):
+    """The optimum by trying every selection and every assignment; -inf when there is none."""
+    kept, per_class, classes = problem.kept_features, problem.features_per_class, problem.num_classes
+    rows = [frozenset(row) for row in combinations(range(kept), per_class)]
+    before = [[int(c) for pair in problem.pairs.tolist() for c in pair if d in pair and c < d] for d in range(classes)]
+    best = -np.inf
+    for selection in combinations(np.flatnonzero(problem.allowed_F).tolist(), kept):
+        place = {f: k for k, f in enumerate(selection)}
+        needed = [{place.get(f, -1) for c, f in problem.required if c == d} for d in range(classes)]
+        chosen = np.array(selection)
+        base = problem.bias_F[chosen].sum() - np.triu(problem.penalty_FF[np.ix_(chosen, chosen)], 1).sum()
+        value = [[problem.gain_FC[chosen[list(row)], c].sum() for row in rows] for c in range(classes)]
+
+        def extend(taken, total, needed=needed, value=value):
+            nonlocal best
+            c = len(taken)
+            if c == classes:
+                best = max(best, total)
+                return
+            for i, row in enumerate(rows):
+                if i in taken or not needed[c] <= row:
+                    continue
+                if all(len(row & rows[taken[d]]) == per_class - 1 for d in before[c]):
+                    extend([*taken, i], total + value[c][i])
+
+        extend([], base)
+    return best
+
+
+def random_problem(seed, **options):
+    generator = np.random.default_rng(seed)
+    features = int(generator.integers(4, 7))
+    kept = int(generator.integers(3, min(features, 5) + 1))
+    per_class = int(generator.integers(1, kept))
+    classes = int(generator.integers(2, min(5, comb(kept, per_class)) + 1))
+    redundancy = np.triu(generator.random((features, features)) * (generator.random((features, features)) < 0.5), 1)
+    return AssignmentProblem(
+        generator.normal(size=(features, classes)),
+        redundancy,
+        0.3 * generator.normal(size=features),
+        kept,
+        per_class,
+        float(generator.choice([0, 0.5, 1.0])),
+        **options,
+    )
+
+
+def large(seed=0, features=60, classes=30, kept=20, **options):
+    generator = np.random.default_rng(seed)
+    similarity = generator.normal(size=(features, classes))
+    similarity /= np.abs(similarity).max()
+    redundancy = np.triu(np.maximum(np.corrcoef(similarity), 0), 1)
+    return AssignmentProblem(
+        similarity, redundancy / redundancy.max(), generator.normal(size=features) * 0.1, kept, 4, 0.5, **options
+    )
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 100_000))
+def test_every_method_finds_the_optimum_of_tiny_problems(seed):
+    problem = random_problem(seed)
+    optimum = brute_force(problem)
+    found = solve(problem, effort=0.05, seed=seed)
+    feasibility = problem.check(found.selection_K, found.weight_CK)
+    assert not feasibility.violations
+    assert found.objective == pytest.approx(problem.objective(found.selection_K, found.weight_CK))
+    if np.isfinite(optimum):
+        assert feasibility.feasible
+        assert found.objective == pytest.approx(optimum, abs=1e-6)
+        assert found.bound >= optimum - 1e-6
+        exact = solve(problem, method="highs")
+        assert exact.objective == pytest.approx(optimum, abs=1e-6)
+        assert certify(problem, iterations=12).bound >= optimum
+    else:
+        assert [pair.classes for pair in found.dropped] == list(feasibility.pair_violations)
+        assert all("proved" in pair.reason for pair in found.dropped)
+        with pytest.raises(ChiqpmError, match="proved"):
+            solve(problem, method="highs")
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 100_000))
+def test_wishes_are_kept(seed):
+    generator = np.random.default_rng(seed)
+    plain = random_problem(seed)
+    features = generator.permutation(plain.num_features)
+    required = [(int(generator.integers(plain.num_classes)), int(features[0]))]
+    forbidden = [int(features[1])] if plain.num_features > plain.kept_features else []
+    weight = generator.uniform(0.5, 2, plain.num_classes)
+    problem = random_problem(seed, required=required, forbidden_features=forbidden, class_weight_C=weight)
+    optimum = brute_force(problem)
+    found = solve(problem, effort=0.05, seed=seed)
+    assert not problem.check(found.selection_K, found.weight_CK).violations
+    if np.isfinite(optimum):
+        assert found.objective == pytest.approx(optimum, abs=1e-6)
+
+
+def test_search_is_feasible_repeatable_and_better_than_its_start():
+    problem = large()
+    first, second = solve(problem, effort=0.1, seed=3), solve(problem, effort=0.1, seed=3)
+    assert np.array_equal(first.weight_CK, second.weight_CK)
+    assert np.array_equal(first.selection_K, second.selection_K)
+    assert problem.check(first.selection_K, first.weight_CK).feasible
+    assert first.pairs_satisfied == len(problem.pairs) == 15
+    assert (np.diff(first.selection_K) > 0).all()
+    assert first.weight_CK.dtype == np.uint8
+    assert first.bound == float("inf")
+    assert solve(problem, effort=1.0, seed=3).objective > first.objective - 1.0
+
+
+def test_a_fixed_row_stays_fixed_in_the_search():
+    required = [(7, f) for f in (3, 9, 20, 41)]
+    problem = large(required=required, forbidden_features=[0, 1])
+    found = solve(problem, effort=0.05)
+    assert set(found.selection_K[found.weight_CK[7] == 1]) == {3, 9, 20, 41}
+    assert not {0, 1} & set(found.selection_K.tolist())
+
+
+def test_given_pairs_replace_the_nearest():
+    chain = [(c, c + 1) for c in range(29)]
+    problem = large(pairs=chain)
+    found = solve(problem, effort=0.05)
+    assert found.pairs_satisfied == 29
+
+
+def test_a_clique_of_classes_that_is_too_large_is_reported():
+    clique = list(combinations(range(10), 2))
+    problem = large(pairs=clique, kept=8)
+    found = solve(problem, effort=0.02, time_limit=3)
+    assert 0 < len(found.dropped) < len(clique)
+    assert found.pairs_satisfied + len(found.dropped) == len(clique)
+    assert "no assignment was found" in found.dropped[0].reason
+
+
+def test_contradicting_rows_are_named():
+    required = [(0, f) for f in (0, 1, 2, 3)] + [(1, f) for f in (4, 5, 6, 7)]
+    found = solve(large(required=required, pairs=[(0, 1)]), effort=0.02)
+    assert found.dropped[0].classes == (0, 1)
+    assert "8 different features" in found.dropped[0].reason
+
+
+def test_time_limit_and_progress():
+    seen = []
+    found = solve(large(), effort=1000, time_limit=1.0, progress=seen.append)
+    assert found.seconds < 20
+    assert seen and 0 < seen[-1].fraction <= 1
+    assert max(report.objective for report in seen) <= found.objective + 1e-9
+
+
+def test_interruption_returns_the_best_so_far():
+    def stop(_report):
+        raise KeyboardInterrupt
+
+    problem = large()
+    found = solve(problem, progress=stop)
+    assert found.interrupted
+    assert problem.check(found.selection_K, found.weight_CK).feasible
+
+
+def test_separation_is_rewarded():
+    problem = large()
+    separation = np.zeros((60, len(problem.pairs)))
+    separation[5] = -1.0
+    without = solve(problem, effort=0.05)
+    rewarded = solve(problem, effort=0.05, separation_FP=separation, separation_weight=1e3)
+    assert 5 in rewarded.selection_K
+    assert 5 not in without.selection_K or rewarded.objective <= without.objective + 5
+    assert rewarded.objective == pytest.approx(problem.objective(rewarded.selection_K, rewarded.weight_CK))
+
+
+def test_tight_problem_uses_every_combination():
+    generator = np.random.default_rng(0)
+    problem = AssignmentProblem(generator.normal(size=(30, 20)), np.zeros((30, 30)), np.zeros(30), 6, 3, 0.0)
+    found = solve(problem, effort=0.05)
+    assert problem.check(found.selection_K, found.weight_CK).feasible
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"method": "magic"}, "method"),
+        ({"time_limit": 0}, "time_limit"),
+        ({"gap": -1}, "gap"),
+        ({"gap": float("nan")}, "gap"),
+        ({"effort": 0}, "effort"),
+        ({"separation_FP": np.zeros((3, 3))}, "separation_FP"),
+        ({"separation_FP": np.zeros((60, 15)), "separation_weight": -1}, "separation_weight"),
+    ],
+)
+def test_wrong_arguments_are_refused(options, said):
+    with pytest.raises(ChiqpmError, match=said):
+        solve(large(), **options)
+
+
+def test_highs_says_when_it_had_no_time():
+    with pytest.raises(ChiqpmError, match="no feasible assignment within"):
+        solve(large(features=200, classes=100, kept=40), method="highs", time_limit=0.05)
+
+
+def test_certificate_of_a_solve_holds_and_can_be_recomputed_in_higher_precision():
+    problem = large()
+    found = solve(problem, effort=0.2, certify=True, gap=0.001)
+    assert found.objective <= found.bound < found.objective * 1.25
+
+    proof = certify(problem, core_size=40, iterations=40, guess_K=found.selection_K)
+    assert proof.bound >= found.objective
+    parts = {k: getattr(proof, k) for k in ("prices", "core_N", "slots", "multiplier_M", "nonnegative_MM")}
+    assert evaluate(problem, **parts) == proof.bound
+    assert proof.bound >= _recompute(problem, proof) > proof.bound - 1e-6
+
+
+def test_certificate_stops_at_its_target_and_its_deadline():
+    problem = large()
+    seen = []
+    certify(problem, iterations=50, target=1e9, progress=lambda *report: seen.append(report))
+    assert len(seen) == 1
+    certify(problem, iterations=50, deadline=0.0, progress=lambda *report: seen.append(report))
+    assert len(seen) == 2
+
+
+def _recompute(problem, proof):
+    """The proven bound in extended precision: the smallest t for which t I - M has a Cholesky factor, by bisection."""
+    exact = np.longdouble
+    prices, kept = proof.prices, problem.kept_features
+    assert (prices.pair_P >= 0).all() and (proof.nonnegative_MM >= 0).all()
+    total = prices.gain_CF.astype(exact) - prices.class_C[:, None]
+    for p, (c, d) in enumerate(prices.pairs):
+        split = prices.split_PF[p].astype(exact)
+        assert ((split >= 0) & (split <= prices.pair_P[p])).all()
+        total[c] += split
+        total[d] += exact(prices.pair_P[p]) - split
+    worth = np.maximum(total, 0).sum(axis=0) + problem.bias_F
+    outside = np.setdiff1d(np.arange(problem.num_features), proof.core_N)
+    diagonal = np.concatenate([worth[proof.core_N], np.sort(worth[outside])[::-1][: proof.slots]])
+    y = proof.multiplier_M.astype(exact)
+    matrix = (proof.nonnegative_MM.astype(exact) + proof.nonnegative_MM.T) / 2 + (y[:, None] + y) / (2 * kept)
+    core = len(proof.core_N)
+    matrix[:core, :core] -= problem.penalty_FF[np.ix_(proof.core_N, proof.core_N)].astype(exact) / 2
+    matrix[np.diag_indices(len(y))] += diagonal - y
+    low, high = exact(0), exact(np.abs(matrix).sum())
+    for _ in range(70):
+        middle = (low + high) / 2
+        low, high = (low, middle) if _has_cholesky(middle * np.eye(len(y), dtype=exact) - matrix) else (middle, high)
+    constant = prices.per_class * prices.class_C.astype(exact).sum()
+    constant -= (prices.per_class - 1) * prices.pair_P.astype(exact).sum()
+    return constant + kept * high
+
+
+def _has_cholesky(matrix):
+    matrix = matrix.copy()
+    for i in range(len(matrix)):
+        if not matrix[i, i] > 0:
+            return False
+        column = matrix[i + 1 :, i] / np.sqrt(matrix[i, i])
+        matrix[i + 1 :, i + 1 :] -= np.outer(column, column)
+    return True
