@@ -146,7 +146,7 @@ class FineTuneConfig:
     """Epochs of each round; every round starts with a new optimiser."""
     round_decay: float = 0.9
     """Factor on the learning rates from one round to the next."""
-    optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(lr=6e-3, head_lr=6e-3))
+    optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(lr=4e-3, head_lr=4e-3))
     """How it is optimised."""
     grounding_weight: float = 1.0
     """lambda, the weight of the Feature Grounding Loss."""
