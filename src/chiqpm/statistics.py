@@ -220,11 +220,12 @@ def _biggest_cluster(values_F: Array) -> tuple[float, float]:
     from sklearn.cluster import MeanShift, estimate_bandwidth
 
     column = values_F.reshape(-1, 1)
-    if estimate_bandwidth(column) <= 0:
+    bandwidth = estimate_bandwidth(column)
+    if bandwidth <= 0:
         # More than 30% of the values are one value: mean shift has no bandwidth, and that value is the cluster.
         distinct, count = np.unique(values_F, return_counts=True)
         return float(distinct[count.argmax()]), float(distinct[count.argmax()])
-    cluster_F = MeanShift().fit(column).labels_
+    cluster_F = MeanShift(bandwidth=bandwidth).fit(column).labels_
     members = values_F[cluster_F == np.bincount(cluster_F).argmax()]
     return float(members.min()), float(members.max())
 
