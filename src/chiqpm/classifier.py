@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import nn
 
 from chiqpm.backbone import build_backbone
 from chiqpm.config import BackboneConfig, DataConfig
@@ -154,13 +155,19 @@ class Classifier:
             predictions += self._predict_batch(pictures, coverage, predictor)
         return predictions
 
-    def _predict_batch(
-        self, pictures: list[Image.Image], coverage: float, predictor: ConformalPredictor
-    ) -> list[Prediction]:
+    def outputs(
+        self, pictures: Sequence[Image.Image]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Return logits (B, C), features (B, K) and maps (B, K, H, W) of upright RGB pictures, all in one batch."""
         batch = torch.stack([self.transform(picture) for picture in pictures])
         with torch.inference_mode():
             output = self.model(batch.to(self.device, memory_format=torch.channels_last))
-        logits, features, maps = (tensor.cpu().numpy() for tensor in output)
+        return output.logits.cpu().numpy(), output.features.cpu().numpy(), output.maps.cpu().numpy()
+
+    def _predict_batch(
+        self, pictures: list[Image.Image], coverage: float, predictor: ConformalPredictor
+    ) -> list[Prediction]:
+        logits, features, maps = self.outputs(pictures)
         sets = predictor.predict_set(logits, features, coverage=coverage)
         scores = predictor.scores(logits, features)
         weight_CK = self.model.weight_CK.cpu().numpy()
@@ -215,9 +222,7 @@ class Classifier:
         """Write model, description and calibration into a folder (safetensors, JSON, npz; no pickles)."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        state = {name: value.contiguous().cpu() for name, value in self.model.state_dict().items()}
-        data = save(state)
-        write_atomic(folder / WEIGHTS, lambda file: file.write(data))
+        write_weights(folder / WEIGHTS, self.model)
         write_json(folder / DESCRIPTION, self._describe())
         if self.predictor is not None:
             self.predictor.save(folder / CALIBRATION)
@@ -238,6 +243,12 @@ class Classifier:
             "active_mean": self.active_mean_K.tolist(),
             "coverage": self.coverage,
         }
+
+
+def write_weights(path: Path, model: nn.Module) -> None:
+    """Write a module's parameters and buffers as safetensors, atomically."""
+    content = save({name: value.contiguous().cpu() for name, value in model.state_dict().items()})
+    write_atomic(path, lambda file: file.write(content))
 
 
 def load(path: str | Path, *, device: str = "auto") -> Classifier:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import yaml
 from numpy.typing import NDArray
 from PIL import Image
@@ -103,11 +102,8 @@ def compare_classes(
     sides: list[tuple[list[Any], NDArray[Any], NDArray[Any]]] = []
     for label in (first, second):
         pictures = [load_image(table.path(row)) for row in _typical(table, answers, label)]
-        batch = torch.stack([classifier.transform(picture) for picture in pictures])
-        with torch.inference_mode():
-            output = classifier.model(batch.to(classifier.device, memory_format=torch.channels_last))
-        frames = [classifier.frame(picture) for picture in pictures]
-        sides.append((frames, output.maps.cpu().numpy(), output.features.cpu().numpy()))
+        _, features_BK, maps_BKHW = classifier.outputs(pictures)
+        sides.append(([classifier.frame(picture) for picture in pictures], maps_BKHW, features_BK))
     (images_a, maps_a, features_a), (images_b, maps_b, features_b) = sides
     figure = draw_contrast(
         values,

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 import yaml
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 
 from chiqpm import assignment, config_file, data
 from chiqpm.backbone import Backbone, build_backbone
 from chiqpm.calibration import make_score
-from chiqpm.classifier import CALIBRATION, DESCRIPTION, WEIGHTS, Classifier, load
+from chiqpm.classifier import CALIBRATION, DESCRIPTION, WEIGHTS, Classifier, load, write_weights
 from chiqpm.config import FitConfig
 from chiqpm.conformal import ConformalPredictor
 from chiqpm.data.dataset import ImageDataset
@@ -28,7 +28,7 @@ from chiqpm.data.transforms import evaluation_transform, training_transform
 from chiqpm.dense_checkpoint import load_dense_checkpoint
 from chiqpm.devices import find_device, place
 from chiqpm.evaluation import evaluate
-from chiqpm.files import digest, read_npz, write_atomic, write_json, write_npz, write_text
+from chiqpm.files import digest, read_npz, write_json, write_npz, write_text
 from chiqpm.inference import Answers, answer, gather
 from chiqpm.ledger import Ledger
 from chiqpm.metrics import active_mean
@@ -158,7 +158,7 @@ class Run:
                         key=stage.key,
                         quiet=self.quiet,
                     )
-                self._write_weights(file, model)
+                write_weights(file, model)
                 self._drop_checkpoints("dense")
         return stage.key
 
@@ -422,10 +422,6 @@ class Run:
             workers=self.config.workers,
             quiet=self.quiet,
         )
-
-    def _write_weights(self, file: Path, model: torch.nn.Module) -> None:
-        content = save({name: value.contiguous().cpu() for name, value in model.state_dict().items()})
-        write_atomic(file, lambda stream: stream.write(content))
 
     def _checkpoint(self, stage: str) -> Path:
         folder = self.out / "checkpoints"

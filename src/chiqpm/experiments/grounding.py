@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from chiqpm import metrics
@@ -120,21 +119,13 @@ def _look(classifier: Classifier, birds: SyntheticBirds, description: str, *, qu
     features, predicted, peaks, masks, objects = [], [], [], [], []
     for start in track(range(0, len(birds), BATCH_SIZE), description, quiet=quiet):
         renders = [birds.render(index) for index in range(start, min(start + BATCH_SIZE, len(birds)))]
-        logits, features_BK, maps = _forward(classifier, [render.image for render in renders])
+        logits, features_BK, maps = classifier.outputs([render.image for render in renders])
         features.append(features_BK)
         predicted.append(logits.argmax(axis=1))
         peaks.append(metrics.map_peaks(maps))
         masks.append(np.stack([[render.part_masks[part] for part in PARTS] for render in renders]))
         objects.append(np.stack([render.object_mask for render in renders]))
     return _Seen(*(np.concatenate(column) for column in (features, predicted, peaks, masks, objects)))
-
-
-def _forward(classifier: Classifier, pictures: list[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    batch = torch.stack([classifier.transform(picture) for picture in pictures])
-    with torch.inference_mode():
-        output = classifier.model(batch.to(classifier.device, memory_format=torch.channels_last))
-    logits, features, maps = (tensor.cpu().numpy() for tensor in output)
-    return logits, features, maps
 
 
 def _paired_siblings(birds: SyntheticBirds, weight_CK: NDArray[np.bool_]) -> dict[int, tuple[int, str]]:
@@ -185,7 +176,7 @@ def _pivots(
             swapped.append(birds.render(row, change, masks=False).image)
             control.append(birds.render(row, _other_part(birds, row, attribute, generator), masks=False).image)
         for name, pictures in (("swapped", swapped), ("control", control)):
-            logits, features, _ = _forward(classifier, pictures)
+            logits, features, _ = classifier.outputs(pictures)
             outcomes[name].append(features)
             outcomes[f"{name}_to"].append(logits.argmax(axis=1))
     joined = {name: np.concatenate(values) for name, values in outcomes.items()}
