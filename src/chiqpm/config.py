@@ -192,9 +192,9 @@ class FitConfig:
     """Prediction sets."""
     seed: int = 0
     """Seed of the training and the search."""
-    cached_views: int = 3
+    cached_views: int = 2
     """Augmented versions of each training image whose frozen activations are cached, the plain one included."""
     device: str = "auto"
     """`auto` (CUDA, then Apple's GPU, then CPU), or a torch device."""
-    workers: int = 0
-    """Processes that load images; 0 loads in the main process."""
+    workers: int | None = None
+    """Processes that load images; 0 loads in the main process; None chooses by the machine and the number of images."""

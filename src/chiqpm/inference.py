@@ -52,7 +52,7 @@ def answer(
     *,
     device: torch.device,
     description: str = "evaluating",
-    workers: int = 0,
+    workers: int | None = None,
     quiet: bool = True,
     each: Callable[[Output, torch.Tensor], None] | None = None,
 ) -> Answers:
@@ -63,7 +63,7 @@ def answer(
         dataset: yields (image, label, index).
         device: where the model is.
         description: label of the progress bar.
-        workers: loading processes.
+        workers: loading processes; None chooses.
         quiet: show no progress bar.
         each: called with the output and the labels of every batch, for what needs the maps.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chiqpm.backbone.build import build_backbone
+from chiqpm.backbone.fold import fold_batch_norm
 from chiqpm.backbone.module import Backbone
 
-__all__ = ["Backbone", "build_backbone"]
+__all__ = ["Backbone", "build_backbone", "fold_batch_norm"]

@@ -5,13 +5,15 @@ The batches of an epoch depend on the seed and the number of the epoch alone, so
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
+
+from chiqpm.loading import load_batches
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
@@ -48,10 +50,10 @@ class ImageBatches:
         dataset: yields (image, label, index) and has `set_epoch`.
         batch_size: images per batch.
         seed: seed of the order.
-        workers: loading processes; 0 loads in this one.
+        workers: loading processes; 0 loads in this one, None chooses.
     """
 
-    def __init__(self, dataset: Dataset[Any], batch_size: int, *, seed: int, workers: int = 0) -> None:
+    def __init__(self, dataset: Dataset[Any], batch_size: int, *, seed: int, workers: int | None = None) -> None:
         self.dataset, self.batch_size, self.seed, self.workers = dataset, batch_size, seed, workers
 
     def __len__(self) -> int:
@@ -62,7 +64,7 @@ class ImageBatches:
         """Yield images (B, 3, S, S) and labels (B,)."""
         self.dataset.set_epoch(epoch)  # type: ignore[attr-defined]
         order = shuffled(len(self.dataset), self.batch_size, self.seed, epoch)  # type: ignore[arg-type]
-        for images, labels, _ in _loader(self.dataset, order, self.workers):
+        for images, labels, _ in load_batches(self.dataset, order, workers=self.workers):
             yield images, labels
 
 
@@ -95,17 +97,12 @@ class CachedBatches:
             yield hidden.contiguous(memory_format=_layout(hidden)), torch.from_numpy(self.labels_N[chunk])
 
 
-def in_order(dataset: Dataset[Any], batch_size: int, workers: int) -> Iterator[Batch]:
+def in_order(dataset: Dataset[Any], batch_size: int, workers: int | None) -> Iterator[Batch]:
     """Yield every image of a data set once, in its order."""
     count = len(dataset)  # type: ignore[arg-type]
     order = [np.arange(start, min(start + batch_size, count)) for start in range(0, count, batch_size)]
-    for images, labels, _ in _loader(dataset, order, workers):
+    for images, labels, _ in load_batches(dataset, order, workers=workers):
         yield images, labels
-
-
-def _loader(dataset: Dataset[Any], order: Sequence[NDArray[np.int64]], workers: int) -> DataLoader[Any]:
-    batches = [chunk.tolist() for chunk in order]
-    return DataLoader(dataset, batch_sampler=batches, num_workers=workers, pin_memory=torch.cuda.is_available())
 
 
 def _layout(hidden: torch.Tensor) -> torch.memory_format:
