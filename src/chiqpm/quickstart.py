@@ -23,7 +23,7 @@ def quickstart(
     seed: int = 0,
     per_class: int = 40,
     config: FitConfig | None = None,
-    pivots_per_class: int | None = 5,
+    grounding_per_class: int | None = 5,
     quiet: bool = True,
 ) -> dict[str, Any]:
     """Run the whole method on synthetic birds.
@@ -33,7 +33,7 @@ def quickstart(
         seed: of the images and of the training.
         per_class: training images of each species; a quarter as many calibrate, and as many test.
         config: options; None takes the defaults at the birds' own image size.
-        pivots_per_class: test images of each species to render again with an attribute exchanged; None takes all.
+        grounding_per_class: calibration and test images of each species on which grounding is measured; None takes all.
         quiet: show no progress bars.
 
     Returns:
@@ -54,7 +54,7 @@ def quickstart(
         config = FitConfig(data=DataConfig(image_size=IMAGE_SIZE, find_duplicates=False))
     classifier = fit(folder, out, config=replace(config, seed=seed), quiet=quiet)
     metrics: dict[str, Any] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
-    measured = measure_grounding(classifier, folder, pivots_per_class=pivots_per_class, seed=seed, quiet=quiet)
+    measured = measure_grounding(classifier, folder, images_per_class=grounding_per_class, seed=seed, quiet=quiet)
     grounding = measured.to_dict()
     write_json(out / "grounding.json", grounding)
     return {**metrics, "grounding": grounding, "synthetic": True}

@@ -57,7 +57,7 @@ def measure_claims(
 
 
 def _one_seed(out: Path, seed: int, config: FitConfig, per_class: int, *, quiet: bool) -> dict[str, Any]:
-    result = quickstart(out, seed=seed, per_class=per_class, config=config, pivots_per_class=None, quiet=quiet)
+    result = quickstart(out, seed=seed, per_class=per_class, config=config, grounding_per_class=None, quiet=quiet)
     baseline = _dense_alone(out, replace(config, seed=seed), quiet=quiet)
     grounding = result["grounding"]
     summary = {

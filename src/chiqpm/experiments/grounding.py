@@ -6,19 +6,21 @@ exchanged.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch.utils.data import Dataset
 
 from chiqpm import metrics
 from chiqpm.classifier import Classifier
-from chiqpm.data.birds import ATTRIBUTE_PART, ATTRIBUTE_VALUES, PARTS, SyntheticBirds, open_birds
+from chiqpm.data.birds import ATTRIBUTE_PART, ATTRIBUTE_VALUES, PARTS, BirdImage, SyntheticBirds, open_birds
 from chiqpm.errors import ChiqpmError
 from chiqpm.inference import BATCH_SIZE
+from chiqpm.loading import affordable_workers, count_cores, load_batches
 from chiqpm.progress import track
 
 
@@ -57,7 +59,7 @@ def measure_grounding(
     classifier: Classifier,
     folder: str | Path,
     *,
-    pivots_per_class: int | None = None,
+    images_per_class: int | None = None,
     seed: int = 0,
     quiet: bool = True,
 ) -> GroundingResult:
@@ -67,7 +69,7 @@ def measure_grounding(
         classifier: trained on the birds of that folder.
         folder: as `chiqpm birds` wrote it; its calibration images choose each feature's part and attribute, its test
             images are scored.
-        pivots_per_class: test images of each species to render again with an attribute exchanged; None takes all.
+        images_per_class: calibration images, and test images, of each species that are looked at; None takes all.
         seed: of the controls.
         quiet: show no progress bar.
 
@@ -75,12 +77,13 @@ def measure_grounding(
         ChiqpmError: the folder holds no synthetic birds, or other species than the classifier knows.
     """
     _, calibration, test = open_birds(folder)
+    seen_rows, rows = (_first_rows(birds, images_per_class) for birds in (calibration, test))
     if classifier.class_names != test.class_names:
         raise ChiqpmError(f"the species in {folder} are not the classes of this classifier")
     weight_CK = classifier.model.weight_CK.cpu().numpy().astype(bool)
-    seen = _look(classifier, calibration, "parts of calibration images", quiet=quiet)
+    seen = _look(classifier, calibration, seen_rows, "parts of calibration images", quiet=quiet)
     parts_K = metrics.modal_parts(seen.peaks, seen.masks, seen.features > 0)
-    looked = _look(classifier, test, "parts of test images", quiet=quiet)
+    looked = _look(classifier, test, rows, "parts of test images", quiet=quiet)
     peaks = metrics.part_grounding(
         looked.peaks,
         looked.masks,
@@ -92,12 +95,26 @@ def measure_grounding(
     )
     attributes_CA = test.taxonomy.attributes_CA
     auc = metrics.attribute_auc(
-        seen.features, attributes_CA[calibration.labels_N], looked.features, attributes_CA[test.labels_N]
+        seen.features,
+        attributes_CA[calibration.labels_N[seen_rows]],
+        looked.features,
+        attributes_CA[test.labels_N[rows]],
     )
     pairs = _paired_siblings(test, weight_CK)
-    rows = _exchangeable(test, looked.predicted, pairs, pivots_per_class)
-    if rows:
-        pivots = _pivots(classifier, test, looked, pairs, weight_CK=weight_CK, rows=rows, seed=seed, quiet=quiet)
+    # Of the images of species with a paired sibling, those that are classified correctly.
+    labels = test.labels_N[rows]
+    places = np.flatnonzero((looked.predicted == labels) & np.isin(labels, list(pairs)))
+    if places.size:
+        pivots = _pivots(
+            classifier,
+            test,
+            pairs,
+            weight_CK=weight_CK,
+            rows=rows[places],
+            before=looked.features[places],
+            seed=seed,
+            quiet=quiet,
+        )
     else:
         pivots = None
     siblings = [(first, second) for first, second, _ in test.taxonomy.sibling_pairs()]
@@ -115,16 +132,48 @@ class _Seen:
     objects: NDArray[np.bool_]
 
 
-def _look(classifier: Classifier, birds: SyntheticBirds, description: str, *, quiet: bool) -> _Seen:
+class _Renders(Dataset[BirdImage]):
+    """Birds rendered on demand, each with changed attributes or none."""
+
+    def __init__(
+        self, birds: SyntheticBirds, wanted: Sequence[tuple[int, Mapping[str, str] | None]], *, masks: bool
+    ) -> None:
+        self.birds, self.wanted, self.masks = birds, wanted, masks
+
+    def __len__(self) -> int:
+        return len(self.wanted)
+
+    def __getitem__(self, index: int) -> BirdImage:
+        row, change = self.wanted[index]
+        return self.birds.render(row, change, masks=self.masks)
+
+
+def _rendered(renders: _Renders, description: str, *, quiet: bool) -> Iterator[list[BirdImage]]:
+    order = [np.arange(start, min(start + BATCH_SIZE, len(renders))) for start in range(0, len(renders), BATCH_SIZE)]
+    # Drawing a bird takes about as long as classifying it.
+    workers = affordable_workers(count_cores() // 2, len(renders))
+    batches = load_batches(renders, order, workers=workers, collate=list)
+    yield from track(batches, description, quiet=quiet, total=len(order))
+
+
+def _first_rows(birds: SyntheticBirds, per_class: int | None) -> NDArray[np.int64]:
+    """Rows of the first few birds of each species."""
+    labels_N = birds.labels_N
+    return np.sort(np.concatenate([np.flatnonzero(labels_N == label)[:per_class] for label in np.unique(labels_N)]))
+
+
+def _look(
+    classifier: Classifier, birds: SyntheticBirds, rows: NDArray[np.int64], description: str, *, quiet: bool
+) -> _Seen:
     features, predicted, peaks, masks, objects = [], [], [], [], []
-    for start in track(range(0, len(birds), BATCH_SIZE), description, quiet=quiet):
-        renders = [birds.render(index) for index in range(start, min(start + BATCH_SIZE, len(birds)))]
-        logits, features_BK, maps = classifier.outputs([render.image for render in renders])
+    renders = _Renders(birds, [(row, None) for row in rows.tolist()], masks=True)
+    for batch in _rendered(renders, description, quiet=quiet):
+        logits, features_BK, maps = classifier.outputs([render.image for render in batch])
         features.append(features_BK)
         predicted.append(logits.argmax(axis=1))
         peaks.append(metrics.map_peaks(maps))
-        masks.append(np.stack([[render.part_masks[part] for part in PARTS] for render in renders]))
-        objects.append(np.stack([render.object_mask for render in renders]))
+        masks.append(np.stack([[render.part_masks[part] for part in PARTS] for render in batch]))
+        objects.append(np.stack([render.object_mask for render in batch]))
     return _Seen(*(np.concatenate(column) for column in (features, predicted, peaks, masks, objects)))
 
 
@@ -138,59 +187,41 @@ def _paired_siblings(birds: SyntheticBirds, weight_CK: NDArray[np.bool_]) -> dic
     return found
 
 
-def _exchangeable(
-    birds: SyntheticBirds, predicted_N: NDArray[np.int64], pairs: Mapping[int, tuple[int, str]], per_class: int | None
-) -> list[int]:
-    """Correctly classified images of species with a paired sibling, the first few of each species."""
-    right = [row for row in range(len(birds)) if predicted_N[row] == birds.labels_N[row]]
-    rows: list[int] = []
-    for label in pairs:
-        rows += [row for row in right if birds.labels_N[row] == label][:per_class]
-    return sorted(rows)
-
-
 def _pivots(
     classifier: Classifier,
     birds: SyntheticBirds,
-    seen: _Seen,
     pairs: Mapping[int, tuple[int, str]],
     *,
     weight_CK: NDArray[np.bool_],
-    rows: list[int],
+    rows: NDArray[np.int64],
+    before: NDArray[np.float32],
     seed: int,
     quiet: bool,
 ) -> metrics.PivotFaithfulness:
     labels_N = birds.labels_N
     generator = np.random.default_rng(seed)
-    outcomes: dict[str, list[NDArray[Any]]] = {
-        "swapped": [],
-        "control": [],
-        "swapped_to": [],
-        "control_to": [],
-    }
-    for start in track(range(0, len(rows), BATCH_SIZE), "exchanging attributes", quiet=quiet):
-        swapped, control = [], []
-        for row in rows[start : start + BATCH_SIZE]:
-            sibling, attribute = pairs[int(labels_N[row])]
-            change = {attribute: birds.taxonomy.species[sibling][attribute]}
-            swapped.append(birds.render(row, change, masks=False).image)
-            control.append(birds.render(row, _other_part(birds, row, attribute, generator), masks=False).image)
-        for name, pictures in (("swapped", swapped), ("control", control)):
-            logits, features, _ = classifier.outputs(pictures)
-            outcomes[name].append(features)
-            outcomes[f"{name}_to"].append(logits.argmax(axis=1))
-    joined = {name: np.concatenate(values) for name, values in outcomes.items()}
+    changes: dict[str, list[tuple[int, Mapping[str, str] | None]]] = {"swapped": [], "control": []}
+    for row in rows.tolist():
+        sibling, attribute = pairs[int(labels_N[row])]
+        changes["swapped"].append((row, {attribute: birds.taxonomy.species[sibling][attribute]}))
+        changes["control"].append((row, _other_part(birds, row, attribute, generator)))
+    features, predicted = {}, {}
+    for name, wanted in changes.items():
+        batches = _rendered(_Renders(birds, wanted, masks=False), f"{name} attributes", quiet=quiet)
+        outputs = [classifier.outputs([render.image for render in batch])[:2] for batch in batches]
+        features[name] = np.concatenate([features_BK for _, features_BK in outputs])
+        predicted[name] = np.concatenate([logits_BC.argmax(axis=1) for logits_BC, _ in outputs])
     own_N = labels_N[rows]
     sibling_N = np.array([pairs[int(label)][0] for label in own_N])
     return metrics.pivot_faithfulness(
-        before=seen.features[rows],
-        swapped=joined["swapped"],
-        control=joined["control"],
+        before=before,
+        swapped=features["swapped"],
+        control=features["control"],
         own_pivot=(weight_CK[own_N] & ~weight_CK[sibling_N]).argmax(axis=1),
         sibling_pivot=(weight_CK[sibling_N] & ~weight_CK[own_N]).argmax(axis=1),
         sibling=sibling_N,
-        swapped_predicted=joined["swapped_to"],
-        control_predicted=joined["control_to"],
+        swapped_predicted=predicted["swapped"],
+        control_predicted=predicted["control"],
     )
 
 
