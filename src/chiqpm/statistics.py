@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from chiqpm.errors import ChiqpmError
+from chiqpm.mean_shift import mean_shift
 from chiqpm.pooling import check_share, pool_maps
 
 logger = logging.getLogger(__name__)
@@ -217,16 +218,8 @@ def _clip_outliers_and_scale(values_F: Array) -> Array:
 
 
 def _biggest_cluster(values_F: Array) -> tuple[float, float]:
-    from sklearn.cluster import MeanShift, estimate_bandwidth
-
-    column = values_F.reshape(-1, 1)
-    bandwidth = estimate_bandwidth(column)
-    if bandwidth <= 0:
-        # More than 30% of the values are one value: mean shift has no bandwidth, and that value is the cluster.
-        distinct, count = np.unique(values_F, return_counts=True)
-        return float(distinct[count.argmax()]), float(distinct[count.argmax()])
-    cluster_F = MeanShift(bandwidth=bandwidth).fit(column).labels_
-    members = values_F[cluster_F == np.bincount(cluster_F).argmax()]
+    """Return the least and the greatest member of the biggest cluster that mean shift finds."""
+    members = values_F[mean_shift(values_F) == 0]
     return float(members.min()), float(members.max())
 
 
