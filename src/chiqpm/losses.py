@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 
 from chiqpm.errors import ChiqpmError
+from chiqpm.pooling import flat_cells
 
 
 def feature_diversity_loss(
@@ -33,13 +34,13 @@ def feature_diversity_loss(
         ChiqpmError: the shapes don't belong together.
     """
     _check_shapes(maps_BFHW, logits_BC, weight_CF)
-    cells_BFP = maps_BFHW.flatten(2)
+    cells, position, feature = flat_cells(maps_BFHW)
     row_BF = weight_CF[logits_BC.detach().argmax(dim=1)].abs()
     unit_row_BF = row_BF / (row_BF.norm(dim=1, keepdim=True) + 1e-5)
-    mean_BF = cells_BFP.mean(dim=2)
+    mean_BF = cells.mean(dim=position)
     scale_BF = mean_BF / mean_BF.amax(dim=1, keepdim=True).clamp_min(1e-6)
-    weighted_BFP = cells_BFP.softmax(dim=2) * (scale_BF * unit_row_BF).unsqueeze(2)
-    loss: torch.Tensor = -beta * weighted_BFP.amax(dim=1).sum() / len(maps_BFHW)
+    weighted = cells.softmax(dim=position) * (scale_BF * unit_row_BF).unsqueeze(position)
+    loss: torch.Tensor = -beta * weighted.max(dim=feature).values.sum() / len(maps_BFHW)
     return loss
 
 

@@ -31,9 +31,24 @@ def pool_maps(maps_BFHW: torch.Tensor, share: float = 1.0) -> torch.Tensor:
     check_share(share)
     if share == 1.0:
         return maps_BFHW.mean(dim=(2, 3))
-    cells_BFP = maps_BFHW.flatten(2)
-    count = max(1, round(share * cells_BFP.shape[-1]))
-    return cells_BFP.topk(count, dim=-1, sorted=False).values.mean(dim=-1)
+    cells, position, _ = flat_cells(maps_BFHW)
+    count = max(1, round(share * cells.shape[position]))
+    return cells.topk(count, dim=position, sorted=False).values.mean(dim=position)
+
+
+def flat_cells(maps_BFHW: torch.Tensor) -> tuple[torch.Tensor, int, int]:
+    """View maps with one axis for their H·W cells, in the order in which they lie in memory.
+
+    Maps in channels-last order, whose convolutions are faster on CPUs, would otherwise be copied, and so would their
+    gradients: that costs as much as the convolutions.
+
+    Returns:
+        The cells, (B, H·W, F) for maps in channels-last order, else (B, F, H·W); the axis of the cells; the axis of
+        the features.
+    """
+    if maps_BFHW.is_contiguous() or not maps_BFHW.is_contiguous(memory_format=torch.channels_last):
+        return maps_BFHW.flatten(2), 2, 1
+    return maps_BFHW.permute(0, 2, 3, 1).flatten(1, 2), 1, 2
 
 
 def check_share(share: float) -> None:
