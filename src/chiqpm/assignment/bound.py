@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from chiqpm.assignment.prices import Array, ClassPrices
 from chiqpm.assignment.problem import AssignmentProblem
+from chiqpm.assignment.spectrum import NegativePart
 
 _PRICE_STEPS = 5
 _REFRESH = 5
@@ -110,6 +111,7 @@ class _Relaxation:
         self.lifted[np.diag_indices(size)] = kept / size
         self.slack, self.nonnegative = np.zeros((size, size)), np.zeros((size, size))
         self.weight = 0.5
+        self.negative_part = NegativePart()
         self.refresh()
 
     def refresh(self) -> None:
@@ -146,10 +148,7 @@ class _Relaxation:
         shifted = adjoint - cost - self.lifted / weight
         self.nonnegative = np.maximum(0.0, shifted - self.slack)
         shifted -= self.nonnegative
-        values, vectors = np.linalg.eigh(shifted)
-        below = int(np.searchsorted(values, 0.0))
-        negative = (vectors[:, :below] * -values[:below]) @ vectors[:, :below].T
-        self.slack = shifted + negative
+        self.slack = shifted + self.negative_part(shifted)
         smoothed_M = self.prices.descend(
             self.rows_M,
             np.diag(self.lifted),

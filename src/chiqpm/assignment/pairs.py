@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
 
 _BLOCK = 512
@@ -39,6 +41,14 @@ def nearest_class_pairs(similarity_FC: NDArray[np.floating], pair_density: float
         nearest_P = np.argsort(distance_P, kind="stable")[:count]
         pairs_P2, distance_P = pairs_P2[nearest_P], distance_P[nearest_P]
     return pairs_P2
+
+
+def components(pairs_P2: NDArray[np.int64], num_classes: int) -> NDArray[np.int64]:
+    """The connected component of each class in the graph of pairs (C,), numbered from 0."""
+    ones = np.ones(len(pairs_P2), dtype=np.int8)
+    graph = sparse.coo_matrix((ones, (pairs_P2[:, 0], pairs_P2[:, 1])), shape=(num_classes, num_classes))
+    _, component_C = connected_components(graph, directed=False)
+    return np.asarray(component_C, dtype=np.int64)
 
 
 def sharing_pairs(weight_CK: NDArray[np.integer], at_least: int) -> NDArray[np.int64]:

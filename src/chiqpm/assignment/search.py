@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from chiqpm.assignment.arrays import Features
 from chiqpm.assignment.problem import AssignmentProblem
 from chiqpm.assignment.state import SearchState
 
@@ -18,7 +19,8 @@ _SELECTION_STEPS = 1200
 _REPAIR_STEPS = 8000
 _REPAIR_ATTEMPTS = 4
 _ROW_STEPS = 1500
-_HOT, _COLD, _PROPOSAL = 0.3, 0.03, 0.3
+_HOT, _COLD = 0.3, 0.03
+_SHORT_LIST = 24
 _ROW_HOT, _ROW_COLD = 0.03, 0.001
 
 
@@ -85,7 +87,9 @@ class Search:
         self.problem, self.deadline, self.effort, self.progress = problem, deadline, effort, progress
         self.state = SearchState(problem, greedy_selection(problem), seed)
         self.separation_FP = separation_FP
-        self.screen_FD = np.concatenate([problem.gain_FC, separation_FP], axis=1).astype(np.float32)
+        self.candidate_M = np.flatnonzero(problem.allowed_F)
+        self.near_F = np.full(problem.num_features, -np.inf)
+        self.count = np.zeros(2, dtype=np.int64)
         self.pairs = problem.pairs
         self.incumbent: Incumbent | None = None
 
@@ -107,39 +111,52 @@ class Search:
         if self.incumbent is None or rewarded > self.incumbent.rewarded:
             self.incumbent = Incumbent(*self.state.snapshot(), rewarded)
 
-    def _anneal_selection(self, steps: int, hot: float, cold: float, share: float) -> None:
-        from chiqpm.assignment import kernels
+    def _features(self, candidate_M: NDArray[np.int64]) -> Features:
+        problem, state = self.problem, self.state
+        screen_MD = np.concatenate([problem.gain_FC[candidate_M], self.separation_FP[candidate_M]], axis=1)
+        return Features(
+            gain_FC=problem.gain_FC,
+            separation_FP=self.separation_FP,
+            screen_MD=screen_MD.astype(np.float32),
+            candidate_M=candidate_M,
+            bias_F=problem.bias_F,
+            penalty_FF=problem.penalty_FF,
+            redundancy_F=state.redundancy_F,
+            chosen_F=state.chosen_F,
+            fixed_K=state.fixed_K,
+            selection_K=state.selection_K,
+            base_D=np.empty(screen_MD.shape[1], dtype=np.float32),
+            score_M=np.empty(len(candidate_M), dtype=np.float32),
+            top_T=np.zeros(_SHORT_LIST, dtype=np.int64),
+            value_T=np.empty(_SHORT_LIST),
+            near_F=self.near_F,
+            count=self.count,
+        )
 
-        state, problem = self.state, self.problem
+    def _anneal_selection(self, steps: int, hot: float, cold: float, share: float) -> None:
+        from chiqpm.assignment.selection_moves import anneal_selection
+
+        state = self.state
+        features, regions = self._features(self.candidate_M), state.regions()
+        rows, saved = state.rows(), state.copy().rows()
         began = time.monotonic()
         allowance = max(share * (self.deadline - began), 1e-3)
         done, batch = 0, 1
-        saved = [np.empty_like(array) for array in (state.has_CK, state.rows_CN, state.hash_C, state.bucket)]
         while done < steps:
             fraction = max(done / steps, (time.monotonic() - began) / allowance)
             if fraction >= 1.0:
                 break
             following = min(fraction + batch / steps, 1.0)
             tick = time.monotonic()
-            kernels.anneal_selection(
+            anneal_selection(
                 min(batch, steps - done),
                 hot * (cold / hot) ** fraction,
                 hot * (cold / hot) ** following,
-                _PROPOSAL,
                 state.random,
-                problem.gain_FC,
-                self.separation_FP,
-                self.screen_FD,
-                problem.bias_F,
-                problem.penalty_FF,
-                state.redundancy_F,
-                state.chosen_F,
-                state.fixed_K,
-                state.selection_K,
-                np.empty(self.screen_FD.shape[1], dtype=np.float32),
-                np.empty(problem.num_features, dtype=np.float32),
-                *saved,
-                *state.row_arrays,
+                features,
+                regions,
+                rows,
+                saved,
             )
             done += batch
             spent = time.monotonic() - tick
@@ -152,15 +169,14 @@ class Search:
                 self.progress(min(done / steps, 1.0), self.incumbent.rewarded)
 
     def _anneal_rows(self) -> None:
-        from chiqpm.assignment import kernels
+        from chiqpm.assignment.rows import anneal_rows
 
-        state = self.state
         steps = int(_ROW_STEPS * self.problem.num_classes * self.problem.features_per_class)
-        kernels.anneal_rows(steps, _ROW_HOT, _ROW_COLD, state.random, *state.row_arrays)
+        anneal_rows(steps, _ROW_HOT, _ROW_COLD, self.state.random, self.state.rows())
 
     def _repair(self) -> None:
         """Make the forced pairs hold; those that resist every attempt are dropped."""
-        from chiqpm.assignment import kernels
+        from chiqpm.assignment.repair import repair
 
         state, pairs_P2 = self.state, self.pairs
         if not len(pairs_P2):
@@ -169,10 +185,7 @@ class Search:
         steps = _REPAIR_STEPS * len(pairs_P2)
         left, best = -1, state.rows_CN.copy()
         for _ in range(_REPAIR_ATTEMPTS):
-            energy = kernels.repair(
-                steps, 0.5, 0.2, 0.2, state.random, pairs_P2,
-                state.has_CK, state.rows_CN, state.locked_CK, *state.row_arrays[4:],
-            )  # fmt: skip
+            energy = repair(steps, 0.5, 0.2, 0.2, state.random, pairs_P2, state.rows())
             if left < 0 or energy < left:
                 left, best = energy, state.rows_CN.copy()
             if left == 0 or time.monotonic() > self.deadline:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from copy import copy
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from chiqpm.assignment.arrays import Regions, Rows
+from chiqpm.assignment.pairs import components
 from chiqpm.assignment.problem import AssignmentProblem
 from chiqpm.errors import ChiqpmError
 
@@ -30,8 +32,6 @@ class SearchState:
         generator = np.random.default_rng(seed)
         self.random = generator.integers(0, 2**63, size=1, dtype=np.uint64)
         self.key_K = generator.integers(0, 2**63, size=num_slots, dtype=np.uint64)
-        self.mark_C = np.zeros(num_classes, dtype=np.bool_)
-        self.queue_C = np.zeros(num_classes, dtype=np.int64)
         self.selection_K = np.array(selection_K, dtype=np.int64)
         self.value_CK = np.ascontiguousarray(problem.gain_FC[self.selection_K].T)
         slot = {int(f): k for k, f in enumerate(self.selection_K)}
@@ -51,6 +51,7 @@ class SearchState:
         order = np.argsort(both[:, 0], kind="stable")
         self.neighbour = np.ascontiguousarray(both[order, 1])
         self.start = np.searchsorted(both[order, 0], np.arange(self.problem.num_classes + 1)).astype(np.int64)
+        self.component_C = components(pairs_P2, self.problem.num_classes)
 
     def set_rows(self, rows_CN: NDArray[np.int64]) -> None:
         """Take these slots (C,n) for the classes; they must be distinct."""
@@ -61,22 +62,54 @@ class SearchState:
         size = 1 << int(np.ceil(np.log2(16 * len(self.rows_CN))))
         self.bucket = np.bincount((self.hash_C & np.uint64(size - 1)).astype(np.int64), minlength=size).astype(np.int32)
 
-    @property
-    def row_arrays(self) -> tuple[Any, ...]:
-        """The arrays that every move on rows needs, in the order of the compiled functions."""
-        return (
-            self.has_CK,
-            self.rows_CN,
-            self.value_CK,
-            self.locked_CK,
-            self.hash_C,
-            self.bucket,
-            self.key_K,
-            self.start,
-            self.neighbour,
-            self.mark_C,
-            self.queue_C,
+    def rows(self) -> Rows:
+        """The rows as the compiled moves take them: the state's own arrays, and work space."""
+        num_classes, num_slots = self.has_CK.shape
+        return Rows(
+            has_CK=self.has_CK,
+            rows_CN=self.rows_CN,
+            value_CK=self.value_CK,
+            locked_CK=self.locked_CK,
+            hash_C=self.hash_C,
+            bucket=self.bucket,
+            key_K=self.key_K,
+            start=self.start,
+            neighbour=self.neighbour,
+            component_C=self.component_C,
+            mark_C=np.zeros(num_classes, dtype=np.bool_),
+            queue_C=np.zeros(num_classes, dtype=np.int64),
+            seen_CK=np.zeros((num_classes, num_slots), dtype=np.int64),
+            best_C=np.zeros(num_classes),
+            partner_C=np.zeros(num_classes, dtype=np.int64),
+            changed_C=np.zeros(num_classes, dtype=np.bool_),
+            clock=np.zeros(1, dtype=np.int64),
         )
+
+    def regions(self) -> Regions:
+        """Work space for the regions of paired classes."""
+        num_classes, per_class = self.rows_CN.shape
+        size_C = np.bincount(self.component_C, minlength=num_classes)[self.component_C]
+        grouped = np.flatnonzero(size_C > 1)
+        grouped = grouped[np.argsort(self.component_C[grouped], kind="stable")]
+        starts = np.flatnonzero(np.diff(self.component_C[grouped], prepend=-1))
+        most = num_classes * per_class
+        return Regions(
+            grouped=grouped,
+            group_start=np.append(starts, len(grouped)).astype(np.int64),
+            alone_C=np.full(num_classes, np.inf),
+            first=np.zeros(len(starts) + 1, dtype=np.int64),
+            start=np.zeros(most + 1, dtype=np.int64),
+            member=np.zeros(num_classes * self.has_CK.shape[1], dtype=np.int64),
+            cost=np.zeros(most),
+            code=np.zeros(most, dtype=np.int64),
+        )
+
+    def copy(self) -> SearchState:
+        """A state with row arrays of its own, and everything else shared."""
+        other = copy(self)
+        other.has_CK, other.rows_CN = self.has_CK.copy(), self.rows_CN.copy()
+        other.hash_C, other.bucket = self.hash_C.copy(), self.bucket.copy()
+        return other
 
     @property
     def objective(self) -> float:

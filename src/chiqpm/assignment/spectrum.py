@@ -1,0 +1,67 @@
+"""The negative part of a slowly changing symmetric matrix, by subspace iteration from the previous one."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import eigh
+
+Array = NDArray[np.float64]
+Single = NDArray[np.float32]
+
+_DEGREE = 6
+_LARGEST_SHARE = 0.3
+_SPARE = 10
+
+
+class NegativePart:
+    """Computes Σ max(0, -lambda_i) v_i v_iᵀ of a sequence of symmetric matrices, in single precision.
+
+    While many eigenvalues are negative a full decomposition is taken. Later a Chebyshev polynomial of the matrix, which
+    damps the positive eigenvalues, is applied to the previous eigenvectors. The result is approximate; whoever calls
+    must not need it exactly.
+    """
+
+    def __init__(self) -> None:
+        self.basis: Single | None = None
+        self.full = 0
+
+    def __call__(self, matrix: Array) -> Array:
+        """The negative part of the matrix (M,M), with its sign changed: positive semidefinite."""
+        single = matrix.astype(np.float32)
+        if self.basis is not None:
+            values, vectors = self._iterate(single, self.basis)
+            # The basis must reach beyond the last negative eigenvalue.
+            if values[-1] >= 0 or self.basis.shape[1] >= len(matrix):
+                return self._part(values, vectors)
+        self.full += 1
+        values, vectors = eigh(single, overwrite_a=False, check_finite=False, driver="evd")
+        return self._part(values, vectors)
+
+    def _part(self, values: Single, vectors: Single) -> Array:
+        count = int(np.searchsorted(values, 0.0))
+        self.rank = count
+        wanted = count + max(_SPARE, count // 8)
+        enough = min(wanted, vectors.shape[1])
+        self.basis = np.ascontiguousarray(vectors[:, :enough]) if wanted < _LARGEST_SHARE * len(vectors) else None
+        half = vectors[:, :count] * np.sqrt(-values[:count])
+        return np.asarray(half @ half.T, dtype=np.float64)
+
+    def _iterate(self, matrix: Single, basis: Single) -> tuple[Single, Single]:
+        # Values in [0, high] are damped, where high bounds the spectrum from above.
+        high = self._bound(matrix)
+        centre, radius = np.float32(high / 2), np.float32(high / 2)
+        before, now = basis, (matrix @ basis - centre * basis) / radius
+        for _ in range(_DEGREE - 1):
+            before, now = now, (2 / radius) * (matrix @ now - centre * now) - before
+        orthogonal, _ = np.linalg.qr(now)
+        small = orthogonal.T @ (matrix @ orthogonal)
+        values, rotation = np.linalg.eigh((small + small.T) / 2)
+        return values, orthogonal @ rotation
+
+    @staticmethod
+    def _bound(matrix: Single) -> float:
+        vector = np.ones(len(matrix), dtype=np.float32) + np.arange(len(matrix), dtype=np.float32) / len(matrix)
+        for _ in range(12):
+            vector = matrix @ (vector / np.linalg.norm(vector))
+        return 1.1 * float(np.linalg.norm(vector)) + 1e-6
