@@ -79,8 +79,6 @@ class Features(NamedTuple):
     """Work space: the best candidates of a screen."""
     value_T: NDArray[np.float64]
     """Work space: their optimistic worth, descending."""
-    near_F: NDArray[np.float64]
-    """How near each feature came to being the best candidate: score minus the best score, the largest seen."""
     count: NDArray[np.int64]
     """Moves tried and accepted."""
 

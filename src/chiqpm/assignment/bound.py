@@ -30,7 +30,11 @@ from chiqpm.assignment.spectrum import NegativePart
 
 _PRICE_STEPS = 5
 _REFRESH = 5
-_RELAXATION = 1.3
+_RELAXATION = 1.6
+_WEIGHT = 0.6
+_HOLD = 0.45
+_GROWTH = 12.0
+_EVALUATE = 20
 _EPS = float(np.finfo(np.float64).eps)
 
 
@@ -107,10 +111,13 @@ class _Relaxation:
         gram[0, :] = gram[:, 0] = 1 - 1 / kept
         gram[0, 0] = size
         self.inverse = np.linalg.pinv(gram, hermitian=True)
-        self.lifted = np.full((size, size), kept * (kept - 1) / (size * max(size - 1, 1)))
-        self.lifted[np.diag_indices(size)] = kept / size
+        # Half way between knowing nothing and the guess.
+        known_M = np.zeros(size)
+        known_M[:count] = guess_F[self.core_N]
+        uniform = np.full((size, size), kept * (kept - 1) / (size * max(size - 1, 1)))
+        uniform[np.diag_indices(size)] = kept / size
+        self.lifted = (uniform + np.outer(known_M, known_M)) / 2
         self.slack, self.nonnegative = np.zeros((size, size)), np.zeros((size, size))
-        self.weight = 0.5
         self.negative_part = NegativePart()
         self.refresh()
 
@@ -132,14 +139,17 @@ class _Relaxation:
         matrix[np.diag_indices(self.size)] += rest + multiplier[0]
         return matrix
 
-    def step(self, count: int) -> None:
-        """One round of alternating directions; `count` is its number."""
+    def step(self, fraction: float) -> None:
+        """One round of alternating directions, when this fraction of the work is done.
+
+        A small weight lets the lifted selection settle; then it grows, since the bound depends on the dual residual only.
+        """
         diagonal = np.diag_indices(self.size)
         cost = -self.half_penalty
         cost[diagonal] = self.worth_M
         right = np.zeros(self.size + 1)
         right[0] = self.kept
-        weight = self.weight
+        weight = _WEIGHT * _GROWTH ** (max(fraction - _HOLD, 0.0) / (1.0 - _HOLD))
         target = (
             self._constraints(cost + self.slack + self.nonnegative) + (self._constraints(self.lifted) - right) / weight
         )
@@ -160,18 +170,6 @@ class _Relaxation:
         cost[diagonal] = self.worth_M
         residual = cost + self.slack + self.nonnegative - adjoint
         self.lifted = self.lifted + _RELAXATION * weight * residual
-        if count % 10 == 9:
-            # The bound depends on the dual residual, so that one is kept far below the primal one.
-            dual = float(np.linalg.norm(residual)) / (1 + float(np.linalg.norm(cost)))
-            primal = float(np.linalg.norm(self._constraints(self.lifted) - right)) / (1 + self.kept)
-            primal += float(np.linalg.norm(np.minimum(self.lifted, 0))) / (1 + float(np.linalg.norm(self.lifted)))
-            if primal > 20 * dual:
-                self.weight /= 1.2
-            elif dual > 0.2 * primal:
-                self.weight *= 1.2
-        if count % _REFRESH == _REFRESH - 1:
-            self.refresh()
-
     def certificate(self) -> Certificate:
         """The bound that the present multipliers prove."""
         prices = self.prices.copy()
@@ -191,8 +189,8 @@ def certify(
     *,
     pairs: NDArray[np.int64] | None = None,
     guess_K: NDArray[np.int64] | None = None,
-    core_size: int = 1000,
-    iterations: int = 160,
+    core_size: int = 1300,
+    iterations: int = 200,
     deadline: float = float("inf"),
     target: float = -float("inf"),
     progress: Callable[[float, float], None] | None = None,
@@ -219,23 +217,30 @@ def certify(
         problem.features_per_class,
         problem.kept_features,
     )
-    guess_F = np.full(problem.num_features, 0.5 * problem.kept_features / problem.num_features)
+    guess_F = np.full(problem.num_features, problem.kept_features / problem.num_features)
     if guess_K is not None:
-        guess_F[guess_K] += 0.5
+        guess_F[:] = 0.0
+        guess_F[guess_K] = 1.0
+    use_F = (guess_F + problem.kept_features / problem.num_features) / 2
     everything = np.flatnonzero(problem.allowed_F)
-    prices.descend(everything, guess_F[everything], -prices.worth()[everything], 0.05, 100)
+    prices.descend(everything, use_F[everything], -prices.worth()[everything], 0.05, 100)
     relaxation = _Relaxation(problem, prices, core_size, guess_F)
     best: Certificate | None = None
-    for count in range(iterations):
-        relaxation.step(count)
-        last = count == iterations - 1 or time.monotonic() > deadline
-        if count % 10 == 9 or last:
+    began = time.monotonic()
+    allowance = max(deadline - began, 1e-3)
+    count = 0
+    while True:
+        fraction = max(count / iterations, (time.monotonic() - began) / allowance)
+        relaxation.step(min(fraction, 1.0))
+        count += 1
+        if count % _REFRESH == 0:
+            relaxation.refresh()
+        last = count >= iterations or fraction >= 1.0
+        if last or (count % _EVALUATE == 0 and fraction >= _HOLD):
             found = relaxation.certificate()
             if best is None or found.bound < best.bound:
                 best = found
             if progress is not None:
-                progress((count + 1) / iterations, best.bound)
+                progress(min(fraction, 1.0), best.bound)
             if last or best.bound <= target:
-                break
-    assert best is not None
-    return best
+                return best

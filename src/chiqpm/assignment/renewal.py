@@ -111,11 +111,11 @@ def draw_row(
 
 @compiled
 def renew(
-    tries: int, largest: int, hot: float, cold: float, random: Any, regions: Any, rows: Any
+    tries: int, largest: int, hot: float, cold: float, accept: float, random: Any, regions: Any, rows: Any
 ) -> Any:  # pragma: no cover - compiled
-    """Renew neighbourhoods of up to `largest` classes, keeping what raises the objective; returns the total gain.
+    """Metropolis at temperature `accept` over new rows for neighbourhoods of up to `largest` classes.
 
-    Rows are drawn at temperatures between `cold` and `hot`. One class of the neighbourhood's component always keeps its
+    Returns the total gain. Rows are drawn at temperatures between `cold` and `hot`. One class of the neighbourhood's component always keeps its
     row to begin with; exchanges along chains then improve all of it.
     """
     num_classes, per_class = rows.rows_CN.shape
@@ -190,7 +190,7 @@ def renew(
                 c = regions.grouped[i]
                 for j in range(per_class):
                     after += rows.value_CK[c, rows.rows_CN[c, j]]
-        if succeeded and after >= before:
+        if succeeded and (after >= before or uniform(random) < np.exp((after - before) / accept)):
             total += after - before
         else:
             for i in range(low, high):

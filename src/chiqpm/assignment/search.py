@@ -88,7 +88,6 @@ class Search:
         self.state = SearchState(problem, greedy_selection(problem), seed)
         self.separation_FP = separation_FP
         self.candidate_M = np.flatnonzero(problem.allowed_F)
-        self.near_F = np.full(problem.num_features, -np.inf)
         self.count = np.zeros(2, dtype=np.int64)
         self.pairs = problem.pairs
         self.incumbent: Incumbent | None = None
@@ -129,7 +128,6 @@ class Search:
             score_M=np.empty(len(candidate_M), dtype=np.float32),
             top_T=np.zeros(_SHORT_LIST, dtype=np.int64),
             value_T=np.empty(_SHORT_LIST),
-            near_F=self.near_F,
             count=self.count,
         )
 

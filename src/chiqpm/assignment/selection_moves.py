@@ -136,27 +136,21 @@ def propose(
     top_T, value_T = features.top_T, features.value_T
     last = len(top_T) - 1
     value_T[:] = -np.inf
-    best: Any = -np.inf
     present = 0.0
     for m in range(len(features.candidate_M)):
         f = features.candidate_M[m]
         if features.chosen_F[f] and f != old:
             continue
         score = features.score_M[m] + features.bias_F[f] - features.redundancy_F[f] + features.penalty_FF[old, f]
-        features.score_M[m] = score
         if f == old:
             present = score
             continue
-        best = max(best, score)
         if score > value_T[last]:
             place = last
             while place > 0 and value_T[place - 1] < score:
                 value_T[place], top_T[place] = value_T[place - 1], top_T[place - 1]
                 place -= 1
             value_T[place], top_T[place] = score, f
-    for m in range(len(features.candidate_M)):
-        f = features.candidate_M[m]
-        features.near_F[f] = max(features.near_F[f], features.score_M[m] - best)
     present -= excess_of_screen(old, regions, features)
     new, drawn = old, present
     highest = present - temperature * np.log(-np.log(uniform(random) + 1e-300) + 1e-300)
@@ -211,7 +205,7 @@ def anneal_selection(
     for step in range(steps):
         temperature = hot * (cold / hot) ** (step / steps)
         if step % _RENEWAL == 0 and len(regions.grouped) > 0:
-            total += renew(_RENEWAL, _NEIGHBOURHOOD, _DRAW_HOT * temperature, _DRAW_COLD * temperature, random, regions, rows)
+            total += renew(_RENEWAL, _NEIGHBOURHOOD, _DRAW_HOT * temperature, _DRAW_COLD * temperature, temperature, random, regions, rows)
         k = int(uniform(random) * num_slots)
         if features.fixed_K[k]:
             continue
