@@ -12,7 +12,8 @@ from __future__ import annotations
 from chiqpm.assignment.pairs import nearest_class_pairs, sharing_pairs
 from chiqpm.assignment.preconditions import check_preconditions
 from chiqpm.assignment.problem import AssignmentProblem, Feasibility
-from chiqpm.assignment.solve import Assignment, DroppedPair, Progress, solve
+from chiqpm.assignment.run import Progress
+from chiqpm.assignment.solve import Assignment, DroppedPair, solve
 from chiqpm.assignment.threshold import redundancy_threshold
 
 __all__ = [

@@ -79,8 +79,6 @@ class Features(NamedTuple):
     """Work space: the best candidates of a screen."""
     value_T: NDArray[np.float64]
     """Work space: their optimistic worth, descending."""
-    count: NDArray[np.int64]
-    """Moves tried and accepted."""
 
 
 class Regions(NamedTuple):

@@ -142,7 +142,8 @@ class _Relaxation:
     def step(self, fraction: float) -> None:
         """One round of alternating directions, when this fraction of the work is done.
 
-        A small weight lets the lifted selection settle; then it grows, since the bound depends on the dual residual only.
+        A small weight lets the lifted selection settle; then it grows, since the bound depends on the dual
+        residual only.
         """
         diagonal = np.diag_indices(self.size)
         cost = -self.half_penalty
@@ -170,6 +171,7 @@ class _Relaxation:
         cost[diagonal] = self.worth_M
         residual = cost + self.slack + self.nonnegative - adjoint
         self.lifted = self.lifted + _RELAXATION * weight * residual
+
     def certificate(self) -> Certificate:
         """The bound that the present multipliers prove."""
         prices = self.prices.copy()
@@ -193,7 +195,7 @@ def certify(
     iterations: int = 200,
     deadline: float = float("inf"),
     target: float = -float("inf"),
-    progress: Callable[[float, float], None] | None = None,
+    progress: Callable[[float, float], bool | None] | None = None,
 ) -> Certificate:
     """Prove an upper bound on the objective.
 
@@ -205,7 +207,7 @@ def certify(
         iterations: rounds of alternating directions.
         deadline: moment of `time.monotonic()` after which no further round starts.
         target: stop as soon as the bound is no larger.
-        progress: called with the fraction done and the bound so far.
+        progress: called with the fraction done and the bound so far; returns True to stop.
 
     Returns:
         The best certificate found on the way. Wishes other than the pairs and the forbidden features are not used,
@@ -240,7 +242,6 @@ def certify(
             found = relaxation.certificate()
             if best is None or found.bound < best.bound:
                 best = found
-            if progress is not None:
-                progress(min(fraction, 1.0), best.bound)
-            if last or best.bound <= target:
+            stop = progress is not None and progress(min(fraction, 1.0), best.bound)
+            if last or stop or best.bound <= target:
                 return best

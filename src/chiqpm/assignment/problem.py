@@ -7,18 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from chiqpm.assignment.pairs import nearest_class_pairs
+from chiqpm.assignment.pairs import nearest_class_pairs, sharing_pairs
 from chiqpm.assignment.preconditions import check_preconditions
 from chiqpm.assignment.threshold import redundancy_threshold
 from chiqpm.errors import ChiqpmError
 
 _LOG = logging.getLogger(__name__)
 _SCALE = 1000.0
+
+PairMeaning = Literal["forced", "count"]
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,14 @@ class AssignmentProblem:
         forbidden_features: features that must not be selected.
         required: (class, feature) pairs: that class must use that feature. n of them for one class fix its row.
         class_weight_C: v, positive weight of each class in the first term (C,).
+        pair_meaning: ``"forced"``, as above, or ``"count"``: any `pairs_needed` pairs of classes share n - 1, whichever.
+            The latter is the published method's last relaxation, for comparison only: its optimum is degenerate.
+            The count is met by about sqrt(2 rho C) arbitrary classes around one common core of n - 1 features,
+            which says nothing about which classes are similar.
 
     Attributes:
+        pairs_needed: how many pairs of classes share n - 1 features at least: all of `pairs`, or int(rho C) for
+            ``"count"``, where `pairs` is empty.
         gain_FC: what w_fc = 1 adds to the objective (F,C).
         penalty_FF: what selecting two features together costs (F,F), symmetric with zero diagonal.
         allowed_F: features that may be selected: alive and not forbidden (F,).
@@ -97,6 +105,7 @@ class AssignmentProblem:
         forbidden_features: Sequence[int] = (),
         required: Sequence[tuple[int, int]] = (),
         class_weight_C: ArrayLike | None = None,
+        pair_meaning: PairMeaning = "forced",
     ) -> None:
         self.similarity_FC = _array("similarity_FC", similarity_FC, 2)
         num_features, num_classes = self.similarity_FC.shape
@@ -122,12 +131,22 @@ class AssignmentProblem:
                 f"class_weight_C must be positive, received a smallest weight of {self.class_weight_C.min()}: "
                 "give a class that matters little a small weight instead."
             )
-        if pairs is None:
+        if pair_meaning not in ("forced", "count"):
+            raise ChiqpmError(f"pair_meaning must be 'forced' or 'count', received {pair_meaning!r}.")
+        self.pair_meaning: PairMeaning = pair_meaning
+        if pair_meaning == "count":
+            if pairs is not None and len(np.asarray(pairs)):
+                raise ChiqpmError(
+                    "pair_meaning='count' asks for a number of pairs, so none can be given: leave pairs out."
+                )
+            self.pairs = np.empty((0, 2), dtype=np.int64)
+        elif pairs is None:
             self.pairs = nearest_class_pairs(self.similarity_FC, self.pair_density)
         else:
             self.pairs = _class_pairs(pairs, num_classes)
         self.forbidden_features = tuple(sorted(set(_indices("forbidden_features", forbidden_features, num_features))))
         self.required = _required(required, num_classes, num_features)
+        self.pairs_needed = len(self.pairs) if pair_meaning == "forced" else int(self.pair_density * num_classes)
         scale = _SCALE / (self.features_per_class * num_classes)
         self.gain_FC = np.ascontiguousarray(scale * self.similarity_FC * self.class_weight_C)
         self.penalty_FF = _penalty(self.redundancy_FF, self.threshold)
@@ -187,6 +206,11 @@ class AssignmentProblem:
             for c, f in self.required
             if f not in slot or not binary[c, slot[f]]
         ]
+        sharing = len(sharing_pairs(binary, self.features_per_class - 1)) if self.pair_meaning == "count" else 0
+        if sharing < self.pairs_needed and self.pair_meaning == "count":
+            found.append(
+                f"{sharing} pairs of classes share all features but one instead of at least {self.pairs_needed}"
+            )
         shared_P = (binary[self.pairs[:, 0]] & binary[self.pairs[:, 1]]).sum(axis=1)
         broken = self.pairs[shared_P != self.features_per_class - 1]
         return Feasibility(tuple(found), tuple((int(c), int(d)) for c, d in broken))
@@ -206,6 +230,7 @@ class AssignmentProblem:
                 forbidden_features=np.array(self.forbidden_features, dtype=np.int64),
                 required=np.array(self.required, dtype=np.int64).reshape(-1, 2),
                 class_weight_C=self.class_weight_C,
+                counted=np.array(self.pair_meaning == "count"),
             )
 
     @classmethod
@@ -231,6 +256,7 @@ class AssignmentProblem:
                 forbidden_features=stored["forbidden_features"].tolist(),
                 required=[(c, f) for c, f in stored["required"].tolist()],
                 class_weight_C=stored["class_weight_C"],
+                pair_meaning="count" if stored.get("counted", False) else "forced",
             )
         except FileNotFoundError:
             raise

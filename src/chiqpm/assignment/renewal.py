@@ -2,9 +2,11 @@
 
 Exchanges along chains keep how many features any three mutually paired classes share, so they can't turn classes with
 one common core into classes that each lack another feature of one common set. Taking the rows of a few connected
-classes away and choosing them anew, one after the other, can. `rows` is an `arrays.Rows`, `regions` an `arrays.Regions`.
+classes away and choosing them anew, one after the other, can. `rows` is an `arrays.Rows`, `regions` an
+`arrays.Regions`.
 """
 
+# ruff: noqa: PLR0917  (compiled functions take their arguments by position)
 from __future__ import annotations
 
 from typing import Any
@@ -111,12 +113,19 @@ def draw_row(
 
 @compiled
 def renew(
-    tries: int, largest: int, hot: float, cold: float, accept: float, random: Any, regions: Any, rows: Any
+    tries: int,
+    largest: int,
+    hot: float,
+    cold: float,
+    accept: float,
+    random: Any,
+    regions: Any,
+    rows: Any,
 ) -> Any:  # pragma: no cover - compiled
     """Metropolis at temperature `accept` over new rows for neighbourhoods of up to `largest` classes.
 
-    Returns the total gain. Rows are drawn at temperatures between `cold` and `hot`. One class of the neighbourhood's component always keeps its
-    row to begin with; exchanges along chains then improve all of it.
+    Returns the total gain. Rows are drawn at temperatures between `cold` and `hot`. One class of the neighbourhood's
+    component always keeps its row to begin with; exchanges along chains then improve all of it.
     """
     num_classes, per_class = rows.rows_CN.shape
     open_C = np.zeros(num_classes, dtype=np.bool_)

@@ -1,5 +1,6 @@
 """Compiled annealing of the pairs' violations alone. Import this module only when a search starts."""
 
+# ruff: noqa: PLR0917  (compiled functions take their arguments by position)
 from __future__ import annotations
 
 from typing import Any

@@ -15,11 +15,11 @@ from chiqpm.assignment.state import SearchState
 
 _SLICE_SECONDS = 0.2
 _PAIR_FREE_STEPS = 60
-_SELECTION_STEPS = 1200
+_SELECTION_STEPS = 600
 _REPAIR_STEPS = 8000
 _REPAIR_ATTEMPTS = 4
 _ROW_STEPS = 1500
-_HOT, _COLD = 0.3, 0.03
+_HOT, _COLD = 0.5, 0.05
 _SHORT_LIST = 24
 _ROW_HOT, _ROW_COLD = 0.03, 0.001
 
@@ -88,7 +88,6 @@ class Search:
         self.state = SearchState(problem, greedy_selection(problem), seed)
         self.separation_FP = separation_FP
         self.candidate_M = np.flatnonzero(problem.allowed_F)
-        self.count = np.zeros(2, dtype=np.int64)
         self.pairs = problem.pairs
         self.incumbent: Incumbent | None = None
 
@@ -103,6 +102,16 @@ class Search:
         self._anneal_selection(int(_SELECTION_STEPS * slots * self.effort), _HOT, _COLD, share=0.9)
         self._anneal_rows()
         self._record()
+
+    def satisfied_pairs(self) -> NDArray[np.int64]:
+        """The forced pairs that hold in the incumbent (P,2); the others were given up."""
+        assert self.incumbent is not None
+        rows_CN = self.incumbent.rows_CN
+        has_CK = np.zeros((len(rows_CN), self.problem.kept_features), dtype=np.bool_)
+        np.put_along_axis(has_CK, rows_CN, True, axis=1)
+        shared_P = (has_CK[self.pairs[:, 0]] & has_CK[self.pairs[:, 1]]).sum(axis=1)
+        satisfied_P2: NDArray[np.int64] = self.pairs[shared_P == self.problem.features_per_class - 1]
+        return satisfied_P2
 
     def _record(self) -> None:
         reward = float(self.separation_FP[self.state.selection_K].max(axis=0).sum())
@@ -128,7 +137,6 @@ class Search:
             score_M=np.empty(len(candidate_M), dtype=np.float32),
             top_T=np.zeros(_SHORT_LIST, dtype=np.int64),
             value_T=np.empty(_SHORT_LIST),
-            count=self.count,
         )
 
     def _anneal_selection(self, steps: int, hot: float, cold: float, share: float) -> None:
@@ -191,5 +199,4 @@ class Search:
         if left > 0:
             state.set_rows(best)
             shared_P = (state.has_CK[pairs_P2[:, 0]] & state.has_CK[pairs_P2[:, 1]]).sum(axis=1)
-            holds_P = shared_P == self.problem.features_per_class - 1
-            state.set_pairs(pairs_P2[holds_P])
+            state.set_pairs(pairs_P2[shared_P == self.problem.features_per_class - 1])

@@ -3,6 +3,7 @@
 `features` is an `arrays.Features`, `regions` an `arrays.Regions`, `rows` and `saved` are `arrays.Rows`.
 """
 
+# ruff: noqa: PLR0917  (compiled functions take their arguments by position)
 from __future__ import annotations
 
 from typing import Any
@@ -125,9 +126,7 @@ def excess_of_screen(f: int, regions: Any, features: Any) -> Any:  # pragma: no 
 
 
 @compiled
-def propose(
-    k: int, temperature: float, random: Any, regions: Any, features: Any
-) -> Any:  # pragma: no cover - compiled
+def propose(k: int, temperature: float, random: Any, regions: Any, features: Any) -> Any:  # pragma: no cover - compiled
     """Draw a feature for the unused slot k by its predicted worth, like a heat bath.
 
     Returns the feature (the present one is among them), and the predicted worth of both.
@@ -205,7 +204,16 @@ def anneal_selection(
     for step in range(steps):
         temperature = hot * (cold / hot) ** (step / steps)
         if step % _RENEWAL == 0 and len(regions.grouped) > 0:
-            total += renew(_RENEWAL, _NEIGHBOURHOOD, _DRAW_HOT * temperature, _DRAW_COLD * temperature, temperature, random, regions, rows)
+            total += renew(
+                _RENEWAL,
+                _NEIGHBOURHOOD,
+                _DRAW_HOT * temperature,
+                _DRAW_COLD * temperature,
+                temperature,
+                random,
+                regions,
+                rows,
+            )
         k = int(uniform(random) * num_slots)
         if features.fixed_K[k]:
             continue
@@ -228,10 +236,8 @@ def anneal_selection(
                 others = features.base_D[num_classes + p]
                 gain += max(features.separation_FP[new, p], others) - max(features.separation_FP[old, p], others)
             gain += polish_slot(k, True, random, rows)
-            features.count[0] += 1
             missed = gain - (drawn - present)
             if gain >= 0 or uniform(random) < np.exp(missed / temperature):
-                features.count[1] += 1
                 total += gain
                 features.selection_K[k] = new
                 features.chosen_F[old], features.chosen_F[new] = False, True

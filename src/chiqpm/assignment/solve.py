@@ -11,30 +11,18 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from chiqpm.assignment.bound import certify as prove
-from chiqpm.assignment.exact import solve_highs
+from chiqpm.assignment.exact import solve_exactly
+from chiqpm.assignment.pairs import sharing_pairs
 from chiqpm.assignment.problem import AssignmentProblem
-from chiqpm.assignment.search import Search
+from chiqpm.assignment.run import Progress, Run, Solution
 from chiqpm.errors import ChiqpmError
 
 _LOG = logging.getLogger(__name__)
-_METHODS = ("search", "highs")
+_METHODS = ("search", "highs", "scip", "gurobi")
 _SMALL = 400
 _SMALL_SECONDS = 20.0
 
-Method = Literal["search", "highs"]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a running solve reports."""
-
-    fraction: float
-    """How much of the planned work is done, in [0, 1]."""
-    objective: float
-    """Z of the best solution so far."""
-    bound: float
-    """No solution is better than this; infinite until something is proven."""
+Method = Literal["search", "highs", "scip", "gurobi"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +44,7 @@ class Assignment:
         bound: no solution of the problem is better than this; infinite when nothing was proven.
         gap: (bound - objective) / |objective|.
         pairs: class pairs that were to share n - 1 features (P,2).
-        pairs_satisfied: how many of them do.
+        pairs_satisfied: how many of them do; where pairs are only counted, how many pairs of classes share n - 1.
         dropped: the others, each with its reason.
         method: the method that was asked for.
         seconds: wall time.
@@ -95,14 +83,14 @@ def solve(
         problem: what is to be solved.
         time_limit: seconds of wall time. The search ends by itself when its steps are done, and then depends on nothing
             but the seed; a limit that cuts it short makes it cool faster.
-        gap: stop when (bound - objective) / |objective| is proven to be no larger.
+        gap: stop when (bound - objective) / |objective| is proven to be no larger; needs `certify` where the problem is
+            too large for an exact solver.
         seed: seed of every random choice.
-        method: ``"search"``, annealing followed by an exact proof where the problem is small; ``"highs"``, the
-        linearised
-            problem, for small ones.
+        method: ``"search"``, annealing followed by an exact proof where the problem is small; ``"highs"``, ``"scip"``
+            or ``"gurobi"``, the linearised problem, for small ones. The last two need PySCIPOpt or gurobipy.
         effort: multiplies the steps of the search; more takes longer and finds better.
-        certify: prove an upper bound after the search (`chiqpm.assignment.bound`); the search then gets 60% of the
-        time limit.
+        certify: prove an upper bound (`chiqpm.assignment.bound`) in a second thread, beside the search once that has a
+            first solution, and until the time limit after it.
         separation_FP: how well each feature tells the classes of each pair of `problem.pairs` apart (F,P); signs
         don't matter. The
             search then also rewards, for each pair, the largest value among the selected features. This is a
@@ -135,33 +123,22 @@ def solve(
     separation = _separation(problem, separation_FP, separation_weight)
     began = time.monotonic()
     deadline = began + time_limit
-    found: tuple[NDArray[np.int64], NDArray[np.uint8]] | None = None
+    found: Solution | None = None
     bound, interrupted, impossible = float("inf"), False, False
-
-    def report(fraction: float, objective: float) -> None:
-        if progress is not None:
-            progress(Progress(fraction, objective, bound))
-
     small = problem.num_features * problem.num_classes <= _SMALL and separation.size == 0
     if method == "search":
-        until = began + 0.6 * time_limit if certify else deadline
-        search = Search(problem, seed=seed, deadline=until, effort=effort, separation_FP=separation, progress=report)
-        try:
-            search.run()
-        except KeyboardInterrupt:
-            if search.incumbent is None:
-                raise
-            interrupted = True
-        found = _sorted(search)
-    if (method == "highs" or small) and not interrupted:
+        run = Run(problem, deadline, gap=gap, certify=certify and not small, progress=progress)
+        found, bound, interrupted = run.search(seed=seed, effort=effort, separation_FP=separation)
+    if (method != "search" or small) and not interrupted:
         seconds = deadline - time.monotonic()
         feasible = found is not None and problem.check(*found).feasible
-        exact = solve_highs(
+        exact = solve_exactly(
             problem,
             time_limit=max(min(seconds, _SMALL_SECONDS) if found is not None else seconds, 0.1),
             gap=gap,
             start=found if feasible else None,
             seed=seed,
+            solver="highs" if method == "search" else method,
         )
         impossible = exact.infeasible
         bound = float("inf") if impossible else exact.bound
@@ -170,21 +147,8 @@ def solve(
             if found is None or not feasible or value > problem.objective(*found):
                 found = exact.selection_K, exact.weight_CK
         elif found is None:
-            raise ChiqpmError(_nothing_found(exact.infeasible, time_limit))
+            raise ChiqpmError(_nothing_found(method, exact.infeasible, time_limit))
     assert found is not None
-    if certify and not interrupted and not np.isfinite(bound):
-        kept = problem.check(*found)
-        missed = set(kept.pair_violations)
-        pairs = np.array([p for p in problem.pairs.tolist() if tuple(p) not in missed], dtype=np.int64).reshape(-1, 2)
-        value = problem.objective(*found)
-        certificate = prove(
-            problem,
-            pairs=pairs,
-            guess_K=found[0],
-            deadline=deadline,
-            target=value + gap * abs(value),
-        )
-        bound = certificate.bound
     return _answer(
         problem,
         found,
@@ -211,30 +175,21 @@ def _separation(problem: AssignmentProblem, given: ArrayLike | None, weight: flo
     return np.ascontiguousarray(weight * separation_FP)
 
 
-def _nothing_found(infeasible: bool, time_limit: float) -> str:
+def _nothing_found(method: str, infeasible: bool, time_limit: float) -> str:
     if infeasible:
         return (
-            "HiGHS proved that no assignment satisfies all constraints: use method='search', which names the pairs "
-            "that "
-            "can't hold, or lower pair_density."
+            f"{method} proved that no assignment satisfies all constraints: use method='search', which names the pairs "
+            "that can't hold, or lower pair_density."
         )
     return (
-        f"HiGHS found no feasible assignment within time_limit={time_limit} seconds: allow more time or use "
+        f"{method} found no feasible assignment within time_limit={time_limit} seconds: allow more time or use "
         "method='search'."
     )
 
 
-def _sorted(search: Search) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    assert search.incumbent is not None
-    order = np.argsort(search.incumbent.selection_K)
-    has_CK = np.zeros((len(search.incumbent.rows_CN), len(order)), dtype=np.uint8)
-    np.put_along_axis(has_CK, search.incumbent.rows_CN, 1, axis=1)
-    return search.incumbent.selection_K[order], has_CK[:, order]
-
-
 def _answer(
     problem: AssignmentProblem,
-    found: tuple[NDArray[np.int64], NDArray[np.uint8]],
+    found: Solution,
     bound: float,
     *,
     method: str,
@@ -253,6 +208,9 @@ def _answer(
     if dropped:
         _LOG.warning("%d of %d forced class pairs could not be satisfied.", len(dropped), len(problem.pairs))
     objective = problem.objective(selection_K, weight_CK)
+    satisfied = len(problem.pairs) - len(dropped)
+    if problem.pair_meaning == "count":
+        satisfied = len(sharing_pairs(weight_CK, problem.features_per_class - 1))
     # A pair that was given up may let the objective exceed the bound of the full problem.
     bound = max(bound, objective)
     return Assignment(
@@ -262,7 +220,7 @@ def _answer(
         bound,
         (bound - objective) / max(abs(objective), 1e-12),
         problem.pairs,
-        len(problem.pairs) - len(dropped),
+        satisfied,
         dropped,
         method,
         seconds,
@@ -277,5 +235,5 @@ def _reason(problem: AssignmentProblem, pair: tuple[int, int], impossible: bool)
     if len(first | second) > per_class + 1:
         return f"the classes require {len(first | second)} different features, but a pair uses only {per_class + 1}"
     if impossible:
-        return "HiGHS proved that the pairs can't all hold together"
+        return "the exact solver proved that the pairs can't all hold together"
     return "no assignment was found that satisfies it together with the other pairs"

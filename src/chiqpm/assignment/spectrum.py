@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
 Array = NDArray[np.float64]
-Single = NDArray[np.float32]
+Single = NDArray[Any]
 
 _DEGREE = 6
 _LARGEST_SHARE = 0.3
@@ -24,7 +26,6 @@ class NegativePart:
 
     def __init__(self) -> None:
         self.basis: Single | None = None
-        self.full = 0
 
     def __call__(self, matrix: Array) -> Array:
         """The negative part of the matrix (M,M), with its sign changed: positive semidefinite."""
@@ -34,13 +35,11 @@ class NegativePart:
             # The basis must reach beyond the last negative eigenvalue.
             if values[-1] >= 0 or self.basis.shape[1] >= len(matrix):
                 return self._part(values, vectors)
-        self.full += 1
         values, vectors = eigh(single, overwrite_a=False, check_finite=False, driver="evd")
         return self._part(values, vectors)
 
     def _part(self, values: Single, vectors: Single) -> Array:
         count = int(np.searchsorted(values, 0.0))
-        self.rank = count
         wanted = count + max(_SPARE, count // 8)
         enough = min(wanted, vectors.shape[1])
         self.basis = np.ascontiguousarray(vectors[:, :enough]) if wanted < _LARGEST_SHARE * len(vectors) else None

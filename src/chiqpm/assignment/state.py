@@ -38,7 +38,7 @@ class SearchState:
         self.locked_CK = np.zeros((num_classes, num_slots), dtype=np.bool_)
         for c, f in problem.required:
             self.locked_CK[c, slot[f]] = True
-        self.fixed_K = self.locked_CK.any(axis=0)
+        self.fixed_K: NDArray[np.bool_] = np.asarray(self.locked_CK.any(axis=0))
         self.chosen_F = ~problem.allowed_F
         self.chosen_F[self.selection_K] = True
         self.redundancy_F = problem.penalty_FF[self.selection_K].sum(axis=0)
@@ -56,7 +56,7 @@ class SearchState:
     def set_rows(self, rows_CN: NDArray[np.int64]) -> None:
         """Take these slots (C,n) for the classes; they must be distinct."""
         self.rows_CN = np.array(rows_CN, dtype=np.int64)
-        self.has_CK = np.zeros(self.value_CK.shape, dtype=np.bool_)
+        self.has_CK: NDArray[np.bool_] = np.zeros(self.value_CK.shape, dtype=np.bool_)
         np.put_along_axis(self.has_CK, self.rows_CN, True, axis=1)
         self.hash_C = np.bitwise_xor.reduce(self.key_K[self.rows_CN], axis=1)
         size = 1 << int(np.ceil(np.log2(16 * len(self.rows_CN))))

@@ -1,0 +1,1 @@
+"""Benchmark of the assignment solver: `python -m chiqpm.experiments.solver`."""

