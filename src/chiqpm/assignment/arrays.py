@@ -42,6 +42,8 @@ class Rows(NamedTuple):
     """Work space: the best gain of a class."""
     partner_C: NDArray[np.int64]
     """Work space: the slot that brings it."""
+    saved_CN: NDArray[np.int64]
+    """Work space: remembered rows."""
     changed_C: NDArray[np.bool_]
     """Work space: components that changed."""
     clock: NDArray[np.int64]

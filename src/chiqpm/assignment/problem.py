@@ -66,7 +66,7 @@ class AssignmentProblem:
         forbidden_features: features that must not be selected.
         required: (class, feature) pairs: that class must use that feature. n of them for one class fix its row.
         class_weight_C: v, positive weight of each class in the first term (C,).
-        pair_meaning: ``"forced"``, as above, or ``"count"``: any `pairs_needed` pairs of classes share n - 1, whichever.
+        pair_meaning: ``"forced"``, as above, or ``"count"``: any `pairs_needed` pairs of classes share n - 1.
             The latter is the published method's last relaxation, for comparison only: its optimum is degenerate.
             The count is met by about sqrt(2 rho C) arbitrary classes around one common core of n - 1 features,
             which says nothing about which classes are similar.

@@ -14,30 +14,10 @@ from typing import Any
 import numpy as np
 
 from chiqpm.assignment.compiled import compiled, uniform
-from chiqpm.assignment.rows import chain, exchange, unmark
+from chiqpm.assignment.rows import chain, exchange, put_row, take_row, unmark
 
 _LEAST_GAIN = 1e-9
 _POLISH = 40
-
-
-@compiled
-def put_row(c: int, row_N: Any, rows: Any) -> None:  # pragma: no cover - compiled
-    """Give class c these slots, and count it."""
-    code = np.uint64(0)
-    for j in range(len(row_N)):
-        rows.rows_CN[c, j] = row_N[j]
-        rows.has_CK[c, row_N[j]] = True
-        code ^= rows.key_K[row_N[j]]
-    rows.hash_C[c] = code
-    rows.bucket[code & np.uint64(len(rows.bucket) - 1)] += 1
-
-
-@compiled
-def take_row(c: int, rows: Any) -> None:  # pragma: no cover - compiled
-    """Take class c's slots away, and don't count it."""
-    rows.bucket[rows.hash_C[c] & np.uint64(len(rows.bucket) - 1)] -= 1
-    for j in range(rows.rows_CN.shape[1]):
-        rows.has_CK[c, rows.rows_CN[c, j]] = False
 
 
 @compiled

@@ -81,6 +81,46 @@ def unmark(size: int, rows: Any) -> None:  # pragma: no cover - compiled
 
 
 @compiled
+def put_row(c: int, row_N: Any, rows: Any) -> None:  # pragma: no cover - compiled
+    """Give class c these slots, and count it."""
+    code = np.uint64(0)
+    for j in range(len(row_N)):
+        rows.rows_CN[c, j] = row_N[j]
+        rows.has_CK[c, row_N[j]] = True
+        code ^= rows.key_K[row_N[j]]
+    rows.hash_C[c] = code
+    rows.bucket[code & np.uint64(len(rows.bucket) - 1)] += 1
+
+
+@compiled
+def take_row(c: int, rows: Any) -> None:  # pragma: no cover - compiled
+    """Take class c's slots away, and don't count it."""
+    rows.bucket[rows.hash_C[c] & np.uint64(len(rows.bucket) - 1)] -= 1
+    for j in range(rows.rows_CN.shape[1]):
+        rows.has_CK[c, rows.rows_CN[c, j]] = False
+
+
+@compiled
+def save_rows(rows: Any) -> None:  # pragma: no cover - compiled
+    """Remember the rows."""
+    for c in range(len(rows.rows_CN)):
+        for j in range(rows.rows_CN.shape[1]):
+            rows.saved_CN[c, j] = rows.rows_CN[c, j]
+
+
+@compiled
+def restore_rows(rows: Any) -> None:  # pragma: no cover - compiled
+    """Bring back the remembered rows."""
+    for c in range(len(rows.rows_CN)):
+        same = True
+        for j in range(rows.rows_CN.shape[1]):
+            same = same and rows.saved_CN[c, j] == rows.rows_CN[c, j]
+        if not same:
+            take_row(c, rows)
+            put_row(c, rows.saved_CN[c], rows)
+
+
+@compiled
 def anneal_rows(steps: int, hot: float, cold: float, random: Any, rows: Any) -> Any:  # pragma: no cover - compiled
     """Metropolis over single exchanges at a temperature falling from `hot` to `cold`; returns the total gain."""
     num_classes, num_slots = rows.has_CK.shape
@@ -101,11 +141,11 @@ def anneal_rows(steps: int, hot: float, cold: float, random: Any, rows: Any) -> 
 
 
 @compiled
-def find_best(k: int, whole: bool, rows: Any) -> Any:  # pragma: no cover - compiled
+def find_best(k: int, rows: Any) -> Any:  # pragma: no cover - compiled
     """Note each class's best exchange that involves slot k; returns how many would help.
 
-    A region is walked through once, whichever of its classes is looked at first. Unless `whole`, only components that
-    changed are looked at.
+    A region is walked through once, whichever of its classes is looked at first. Only components marked in
+    `changed_C` are looked at.
     """
     has_CK, value_CK, best_C, seen_CK = rows.has_CK, rows.value_CK, rows.best_C, rows.seen_CK
     num_classes, num_slots = has_CK.shape
@@ -115,7 +155,7 @@ def find_best(k: int, whole: bool, rows: Any) -> Any:  # pragma: no cover - comp
     for c in range(num_classes):
         best_C[c] = _LEAST_GAIN
     for c in range(num_classes):
-        if not (whole or rows.changed_C[rows.component_C[c]]) or rows.locked_CK[c, k]:
+        if not rows.changed_C[rows.component_C[c]] or rows.locked_CK[c, k]:
             continue
         alone = rows.start[c] == rows.start[c + 1]
         uses = has_CK[c, k]
@@ -161,15 +201,14 @@ def next_best(c: int, k: int, below: float, rows: Any) -> Any:  # pragma: no cov
 
 
 @compiled
-def polish_slot(k: int, whole: bool, random: Any, rows: Any) -> Any:  # pragma: no cover - compiled
+def polish_slot(k: int, random: Any, rows: Any) -> Any:  # pragma: no cover - compiled
     """Improve by exchanges that involve slot k until none helps; returns the gain.
 
-    Unless `whole`, only components marked in `changed_C` are looked at.
+    Only components marked in `changed_C` are looked at.
     """
     num_classes = len(rows.has_CK)
     total = 0.0
-    while find_best(k, whole, rows) > 0:
-        whole = False
+    while find_best(k, rows) > 0:
         for c in range(num_classes):
             rows.changed_C[c] = False
         improved = False

@@ -13,7 +13,10 @@ from chiqpm.assignment.arrays import Features
 from chiqpm.assignment.problem import AssignmentProblem
 from chiqpm.assignment.state import SearchState
 
-_SLICE_SECONDS = 0.2
+_REPORT_SECONDS = 0.2
+_BATCH = 64
+_NEIGHBOURHOOD = 8
+_DRAW_HOT, _DRAW_COLD = 0.5, 0.05
 _PAIR_FREE_STEPS = 60
 _SELECTION_STEPS = 600
 _REPAIR_STEPS = 8000
@@ -94,6 +97,7 @@ class Search:
     def run(self) -> None:
         """Pair-free start, repair of the pairs, then the annealing of both together."""
         slots = self.problem.kept_features
+        self._compile()
         if slots > self.problem.features_per_class:
             self._anneal_selection(int(_PAIR_FREE_STEPS * slots), 1.0, 0.1, share=0.1)
         self._repair()
@@ -113,14 +117,29 @@ class Search:
         satisfied_P2: NDArray[np.int64] = self.pairs[shared_P == self.problem.features_per_class - 1]
         return satisfied_P2
 
+    def _compile(self) -> None:
+        """Compile what isn't compiled yet, which happens once per installation and doesn't count as search time."""
+        from chiqpm.assignment.renewal import renew
+        from chiqpm.assignment.repair import repair
+        from chiqpm.assignment.rows import anneal_rows
+        from chiqpm.assignment.selection_moves import anneal_selection
+
+        began = time.monotonic()
+        state, regions, rows = self.state, self.state.regions(), self.state.rows()
+        anneal_rows(0, 1.0, 1.0, state.random, rows)
+        renew(0, 0, 1.0, 1.0, 1.0, state.random, regions, rows)
+        repair(0, 1.0, 1.0, 0.0, state.random, self.pairs, rows)
+        anneal_selection(0, 1.0, 1.0, state.random, self._features(), regions, rows)
+        self.deadline += time.monotonic() - began
+
     def _record(self) -> None:
         reward = float(self.separation_FP[self.state.selection_K].max(axis=0).sum())
         rewarded = self.state.objective + reward
         if self.incumbent is None or rewarded > self.incumbent.rewarded:
             self.incumbent = Incumbent(*self.state.snapshot(), rewarded)
 
-    def _features(self, candidate_M: NDArray[np.int64]) -> Features:
-        problem, state = self.problem, self.state
+    def _features(self) -> Features:
+        problem, state, candidate_M = self.problem, self.state, self.candidate_M
         screen_MD = np.concatenate([problem.gain_FC[candidate_M], self.separation_FP[candidate_M]], axis=1)
         return Features(
             gain_FC=problem.gain_FC,
@@ -140,39 +159,29 @@ class Search:
         )
 
     def _anneal_selection(self, steps: int, hot: float, cold: float, share: float) -> None:
+        from chiqpm.assignment.renewal import renew
         from chiqpm.assignment.selection_moves import anneal_selection
 
         state = self.state
-        features, regions = self._features(self.candidate_M), state.regions()
-        rows, saved = state.rows(), state.copy().rows()
-        began = time.monotonic()
+        features, regions, rows = self._features(), state.regions(), state.rows()
+        began = reported = time.monotonic()
         allowance = max(share * (self.deadline - began), 1e-3)
-        done, batch = 0, 1
-        while done < steps:
-            fraction = max(done / steps, (time.monotonic() - began) / allowance)
-            if fraction >= 1.0:
-                break
+        fraction, done = 0.0, 0
+        while done < steps and fraction < 1.0:
+            batch = min(_BATCH, steps - done)
             following = min(fraction + batch / steps, 1.0)
-            tick = time.monotonic()
-            anneal_selection(
-                min(batch, steps - done),
-                hot * (cold / hot) ** fraction,
-                hot * (cold / hot) ** following,
-                state.random,
-                features,
-                regions,
-                rows,
-                saved,
-            )
+            temperature, later = (hot * (cold / hot) ** f for f in (fraction, following))
+            if len(regions.grouped):
+                draws = (_DRAW_HOT * temperature, _DRAW_COLD * temperature)
+                renew(batch, _NEIGHBOURHOOD, *draws, temperature, state.random, regions, rows)
+            anneal_selection(batch, temperature, later, state.random, features, regions, rows)
             done += batch
-            spent = time.monotonic() - tick
-            if spent < _SLICE_SECONDS / 2:
-                batch *= 2
-            elif spent > 2 * _SLICE_SECONDS:
-                batch = max(batch // 2, 1)
-            if self.incumbent is not None:
+            now = time.monotonic()
+            fraction = max(done / steps, (now - began) / allowance)
+            if self.incumbent is not None and (now - reported > _REPORT_SECONDS or fraction >= 1.0):
+                reported = now
                 self._record()
-                self.progress(min(done / steps, 1.0), self.incumbent.rewarded)
+                self.progress(min(fraction, 1.0), self.incumbent.rewarded)
 
     def _anneal_rows(self) -> None:
         from chiqpm.assignment.rows import anneal_rows

@@ -1,6 +1,6 @@
 """Compiled moves that exchange a feature of the selection. Import this module only when a search starts.
 
-`features` is an `arrays.Features`, `regions` an `arrays.Regions`, `rows` and `saved` are `arrays.Rows`.
+`features` is an `arrays.Features`, `regions` an `arrays.Regions`, `rows` an `arrays.Rows`.
 """
 
 # ruff: noqa: PLR0917  (compiled functions take their arguments by position)
@@ -11,13 +11,10 @@ from typing import Any
 import numpy as np
 
 from chiqpm.assignment.compiled import compiled, uniform
-from chiqpm.assignment.renewal import renew
-from chiqpm.assignment.rows import chain, polish_slot, unmark
+from chiqpm.assignment.rows import chain, polish_slot, restore_rows, save_rows, unmark
 
 _FARTHEST = 15.0
 _WORTHLESS = -1e4
-_RENEWAL, _NEIGHBOURHOOD = 16, 8
-_DRAW_HOT, _DRAW_COLD = 0.5, 0.05
 
 
 @compiled
@@ -164,19 +161,6 @@ def propose(k: int, temperature: float, random: Any, regions: Any, features: Any
 
 
 @compiled
-def copy_rows(source: Any, target: Any) -> None:  # pragma: no cover - compiled
-    """Copy the arrays that describe the rows."""
-    for c in range(len(source.hash_C)):
-        target.hash_C[c] = source.hash_C[c]
-        for k in range(source.has_CK.shape[1]):
-            target.has_CK[c, k] = source.has_CK[c, k]
-        for j in range(source.rows_CN.shape[1]):
-            target.rows_CN[c, j] = source.rows_CN[c, j]
-    for i in range(len(source.bucket)):
-        target.bucket[i] = source.bucket[i]
-
-
-@compiled
 def fill_slot(k: int, f: int, rows: Any, features: Any) -> Any:  # pragma: no cover - compiled
     """Put feature f (-1: a worthless one) into slot k; returns what that changes for the classes that use it."""
     change = 0.0
@@ -190,42 +174,31 @@ def fill_slot(k: int, f: int, rows: Any, features: Any) -> Any:  # pragma: no co
 
 @compiled
 def anneal_selection(
-    steps: int, hot: float, cold: float, random: Any, features: Any, regions: Any, rows: Any, saved: Any
+    steps: int, hot: float, cold: float, random: Any, features: Any, regions: Any, rows: Any
 ) -> Any:  # pragma: no cover - compiled
     """Heat bath over the features in the slots, the temperature falling from `hot` to `cold`; returns the total gain.
 
     A slot is emptied and its classes fall back on others; the feature to be put into it is drawn by predicted worth,
-    the classes are re-optimised, and what the prediction missed decides about acceptance. `saved` is work space like
-    `rows`.
+    the classes are re-optimised, and what the prediction missed decides about acceptance.
     """
     num_classes, num_slots = rows.has_CK.shape
     bias_F, penalty_FF, redundancy_F = features.bias_F, features.penalty_FF, features.redundancy_F
     total = 0.0
+    nothing = np.int64(-1)
     for step in range(steps):
         temperature = hot * (cold / hot) ** (step / steps)
-        if step % _RENEWAL == 0 and len(regions.grouped) > 0:
-            total += renew(
-                _RENEWAL,
-                _NEIGHBOURHOOD,
-                _DRAW_HOT * temperature,
-                _DRAW_COLD * temperature,
-                temperature,
-                random,
-                regions,
-                rows,
-            )
         k = int(uniform(random) * num_slots)
         if features.fixed_K[k]:
             continue
         old = features.selection_K[k]
-        copy_rows(rows, saved)
+        save_rows(rows)
         for c in range(num_classes):
             rows.changed_C[c] = False
         for c in range(num_classes):
             if rows.has_CK[c, k]:
                 rows.changed_C[rows.component_C[c]] = True
-        gain = fill_slot(k, -1, rows, features)
-        gain += polish_slot(k, False, random, rows)
+        gain = fill_slot(k, nothing, rows, features)
+        gain += polish_slot(k, random, rows)
         screen(k, rows, features)
         find_regions(k, rows, regions)
         new, drawn, present = propose(k, temperature, random, regions, features)
@@ -235,7 +208,8 @@ def anneal_selection(
             for p in range(features.separation_FP.shape[1]):
                 others = features.base_D[num_classes + p]
                 gain += max(features.separation_FP[new, p], others) - max(features.separation_FP[old, p], others)
-            gain += polish_slot(k, True, random, rows)
+            rows.changed_C[:] = True
+            gain += polish_slot(k, random, rows)
             missed = gain - (drawn - present)
             if gain >= 0 or uniform(random) < np.exp(missed / temperature):
                 total += gain
@@ -245,5 +219,5 @@ def anneal_selection(
                     redundancy_F[f] += penalty_FF[new, f] - penalty_FF[old, f]
                 continue
         fill_slot(k, old, rows, features)
-        copy_rows(saved, rows)
+        restore_rows(rows)
     return total

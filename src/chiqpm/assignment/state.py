@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
 from itertools import combinations
 
 import numpy as np
@@ -81,6 +80,7 @@ class SearchState:
             seen_CK=np.zeros((num_classes, num_slots), dtype=np.int64),
             best_C=np.zeros(num_classes),
             partner_C=np.zeros(num_classes, dtype=np.int64),
+            saved_CN=np.zeros_like(self.rows_CN),
             changed_C=np.zeros(num_classes, dtype=np.bool_),
             clock=np.zeros(1, dtype=np.int64),
         )
@@ -103,13 +103,6 @@ class SearchState:
             cost=np.zeros(most),
             code=np.zeros(most, dtype=np.int64),
         )
-
-    def copy(self) -> SearchState:
-        """A state with row arrays of its own, and everything else shared."""
-        other = copy(self)
-        other.has_CK, other.rows_CN = self.has_CK.copy(), self.rows_CN.copy()
-        other.hash_C, other.bucket = self.hash_C.copy(), self.bucket.copy()
-        return other
 
     @property
     def objective(self) -> float:
