@@ -31,7 +31,7 @@ from chiqpm.assignment.spectrum import NegativePart
 _PRICE_STEPS = 5
 _REFRESH = 5
 _RELAXATION = 1.6
-_WEIGHT = 0.6
+_WEIGHT = 5.0
 _HOLD = 0.45
 _GROWTH = 12.0
 _EVALUATE = 20
@@ -118,6 +118,9 @@ class _Relaxation:
         uniform[np.diag_indices(size)] = kept / size
         self.lifted = (uniform + np.outer(known_M, known_M)) / 2
         self.slack, self.nonnegative = np.zeros((size, size)), np.zeros((size, size))
+        # A feature's worth is what the lifted selection's entries, which are at most 1, are weighed against.
+        best_CN = -np.partition(-problem.gain_FC.T, problem.features_per_class, axis=1)[:, : problem.features_per_class]
+        self.first_weight = _WEIGHT * kept / max(float(best_CN.sum()), 1e-9)
         self.negative_part = NegativePart()
         self.refresh()
 
@@ -150,7 +153,7 @@ class _Relaxation:
         cost[diagonal] = self.worth_M
         right = np.zeros(self.size + 1)
         right[0] = self.kept
-        weight = _WEIGHT * _GROWTH ** (max(fraction - _HOLD, 0.0) / (1.0 - _HOLD))
+        weight = self.first_weight * _GROWTH ** (max(fraction - _HOLD, 0.0) / (1.0 - _HOLD))
         target = (
             self._constraints(cost + self.slack + self.nonnegative) + (self._constraints(self.lifted) - right) / weight
         )
@@ -238,7 +241,7 @@ def certify(
         if count % _REFRESH == 0:
             relaxation.refresh()
         last = count >= iterations or fraction >= 1.0
-        if last or (count % _EVALUATE == 0 and fraction >= _HOLD):
+        if last or count % _EVALUATE == 0:
             found = relaxation.certificate()
             if best is None or found.bound < best.bound:
                 best = found
