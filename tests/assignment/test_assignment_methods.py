@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
 
 from chiqpm.assignment import AssignmentProblem, sharing_pairs, solve
 from chiqpm.assignment.count import rows_with_sharing
@@ -65,15 +66,13 @@ def brute_force_count(problem):
         ]
     )
     best = -np.inf
-    choices = [c for c in combinations(range(len(rows)), classes)]
+    choices = list(combinations(range(len(rows)), classes))
     for selection in combinations(range(problem.num_features), problem.kept_features):
         chosen = np.array(selection)
         base = problem.bias_F[chosen].sum() - np.triu(problem.penalty_FF[np.ix_(chosen, chosen)], 1).sum()
         value = problem.gain_FC[chosen].T @ rows.T
         for choice in choices:
             if len(sharing_pairs(rows[list(choice)].astype(int), per_class - 1)) >= problem.pairs_needed:
-                from scipy.optimize import linear_sum_assignment
-
                 row, column = linear_sum_assignment(value[:, choice], maximize=True)
                 best = max(best, base + value[:, choice][row, column].sum())
     return best

@@ -22,6 +22,7 @@ _SELECTION_STEPS = 600
 _REPAIR_STEPS = 8000
 _REPAIR_ATTEMPTS = 4
 _ROW_STEPS = 1500
+_RENEWALS = 60
 _HOT, _COLD = 0.5, 0.05
 _SHORT_LIST = 24
 _ROW_HOT, _ROW_COLD = 0.03, 0.001
@@ -184,10 +185,17 @@ class Search:
                 self.progress(min(fraction, 1.0), self.incumbent.rewarded)
 
     def _anneal_rows(self) -> None:
+        """Anneal the rows of the present selection."""
+        from chiqpm.assignment.renewal import renew
         from chiqpm.assignment.rows import anneal_rows
 
+        state, regions, rows = self.state, self.state.regions(), self.state.rows()
         steps = int(_ROW_STEPS * self.problem.num_classes * self.problem.features_per_class)
-        anneal_rows(steps, _ROW_HOT, _ROW_COLD, self.state.random, self.state.rows())
+        anneal_rows(steps, _ROW_HOT, _ROW_COLD, state.random, rows)
+        for _ in range(_RENEWALS if len(regions.grouped) else 0):
+            if time.monotonic() > self.deadline:
+                break
+            renew(len(regions.grouped), _NEIGHBOURHOOD, _ROW_HOT, _ROW_COLD, _ROW_COLD, state.random, regions, rows)
 
     def _repair(self) -> None:
         """Make the forced pairs hold; those that resist every attempt are dropped."""

