@@ -16,16 +16,17 @@ from chiqpm.assignment.state import SearchState
 _REPORT_SECONDS = 0.2
 _BATCH = 64
 _NEIGHBOURHOOD = 8
-_DRAW_HOT, _DRAW_COLD = 0.5, 0.05
+_DRAW_HOT, _DRAW_COLD = 7.0, 0.7
 _PAIR_FREE_STEPS = 60
 _SELECTION_STEPS = 600
 _REPAIR_STEPS = 8000
 _REPAIR_ATTEMPTS = 4
 _ROW_STEPS = 1500
 _RENEWALS = 60
-_HOT, _COLD = 0.5, 0.05
+_FREE_HOT, _FREE_COLD = 0.4, 0.04
+_HOT, _COLD = 0.12, 0.015
 _SHORT_LIST = 24
-_ROW_HOT, _ROW_COLD = 0.03, 0.001
+_ROW_HOT, _ROW_COLD = 0.17, 0.006
 
 
 @dataclass
@@ -93,6 +94,9 @@ class Search:
         self.separation_FP = separation_FP
         self.candidate_M = np.flatnonzero(problem.allowed_F)
         self.pairs = problem.pairs
+        # Temperatures are in units of how much a feature's worth varies: to one class, and to all classes together.
+        self.row_unit = float(problem.gain_FC.std()) or 1.0
+        self.unit = self.row_unit * problem.num_classes**0.5
         self.incumbent: Incumbent | None = None
 
     def run(self) -> None:
@@ -100,7 +104,7 @@ class Search:
         slots = self.problem.kept_features
         self._compile()
         if slots > self.problem.features_per_class:
-            self._anneal_selection(int(_PAIR_FREE_STEPS * slots), 1.0, 0.1, share=0.1)
+            self._anneal_selection(int(_PAIR_FREE_STEPS * slots), _FREE_HOT, _FREE_COLD, share=0.1)
         self._repair()
         self._anneal_rows()
         self._record()
@@ -171,9 +175,10 @@ class Search:
         while done < steps and fraction < 1.0:
             batch = min(_BATCH, steps - done)
             following = min(fraction + batch / steps, 1.0)
-            temperature, later = (hot * (cold / hot) ** f for f in (fraction, following))
+            temperature, later = (self.unit * hot * (cold / hot) ** f for f in (fraction, following))
             if len(regions.grouped):
-                draws = (_DRAW_HOT * temperature, _DRAW_COLD * temperature)
+                drawn = temperature * self.row_unit / self.unit
+                draws = (_DRAW_HOT * drawn, _DRAW_COLD * drawn)
                 renew(batch, _NEIGHBOURHOOD, *draws, temperature, state.random, regions, rows)
             anneal_selection(batch, temperature, later, state.random, features, regions, rows)
             done += batch
@@ -191,11 +196,12 @@ class Search:
 
         state, regions, rows = self.state, self.state.regions(), self.state.rows()
         steps = int(_ROW_STEPS * self.problem.num_classes * self.problem.features_per_class)
-        anneal_rows(steps, _ROW_HOT, _ROW_COLD, state.random, rows)
+        hot, cold = _ROW_HOT * self.row_unit, _ROW_COLD * self.row_unit
+        anneal_rows(steps, hot, cold, state.random, rows)
         for _ in range(_RENEWALS if len(regions.grouped) else 0):
             if time.monotonic() > self.deadline:
                 break
-            renew(len(regions.grouped), _NEIGHBOURHOOD, _ROW_HOT, _ROW_COLD, _ROW_COLD, state.random, regions, rows)
+            renew(len(regions.grouped), _NEIGHBOURHOOD, hot, cold, cold, state.random, regions, rows)
 
     def _repair(self) -> None:
         """Make the forced pairs hold; those that resist every attempt are dropped."""
