@@ -76,11 +76,10 @@ def plain_hierarchical(features, weight, logits, kind):
             elif kind == "evidence":
                 result[i, c] = max(0.0, evidence[k:].sum() - leaving) / max(evidence.sum(), 1e-9)
         if kind == "branch":
-            best = {b: logits[i].astype(float)[branch[i] == b].max() for b in branch[i]}
-            share = np.log(sum(np.exp(z) for z in best.values()))
+            probability = np.exp(logits[i].astype(float) - logits[i].max())
+            probability /= probability.sum()
             for c, b in enumerate(branch[i]):
-                lacking = (logits[i].max() - best[b]) / max(evidence.sum(), 1e-9)
-                result[i, c] = 0.0 if b == -1 else lacking + 0.1 * (share - best[b])
+                result[i, c] = 0.0 if b == -1 else -np.log(probability[branch[i] == b].mean())
     return result
 
 

@@ -20,7 +20,7 @@ from chiqpm.conformal.hierarchy import Tree, class_paths, tree
 from chiqpm.conformal.intervals import Rate, clopper_pearson, coverage_band
 from chiqpm.conformal.martingale import ExchangeabilityMonitor
 from chiqpm.conformal.mondrian import MondrianPredictor
-from chiqpm.conformal.predictor import ConformalPredictor, Threshold
+from chiqpm.conformal.predictor import ConformalPredictor, Threshold, find_threshold
 from chiqpm.conformal.quantile import SmallCalibrationWarning, conformal_rank, required_images
 from chiqpm.conformal.risk import RiskControlPredictor
 from chiqpm.conformal.scores import APS, RAPS, SAPS, THR, HierarchicalScore, Margin, Score, TopK
@@ -52,6 +52,7 @@ __all__ = [
     "conformal_rank",
     "coverage_band",
     "diagnose",
+    "find_threshold",
     "required_images",
     "tree",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 from scipy import stats
 
 from chiqpm.conformal.quantile import check_coverage, conformal_rank
@@ -56,19 +57,21 @@ def clopper_pearson(hits: int, trials: int, confidence: float = 0.95) -> Rate:
 
 
 def coverage_band(
-    num_calibration: int, num_test: int, coverage: float, confidence: float = 0.95
+    num_calibration: int, num_test: int, coverage: float, confidence: float = 0.95, *, splits: int = 1
 ) -> tuple[float, float]:
-    """Where the observed coverage of one calibration and test split falls, if everything is right.
+    """Where the observed coverage falls, if everything is right: of one calibration and test split, or their mean.
 
     For scores without ties the number of covered test images is beta-binomial: with r the rank of the
     threshold, the coverage of one calibration set is Beta(r, m + 1 - r) distributed (Vovk, 2012). With ties,
-    or with sets that are never empty, it may lie above the band, but not below.
+    or with sets that are never empty, it may lie above the band, but not below. Random splits of one and the same
+    set of images are independent of each other, given the images, and obey the same law.
 
     Args:
         num_calibration: m, number of calibration images, >= 1.
         num_test: number of test images, >= 1.
         coverage: requested coverage, in (0, 1).
         confidence: probability of the band, in (0, 1); both tails are equal.
+        splits: independent splits whose mean coverage is observed, >= 1.
 
     Returns:
         Smallest and largest observed coverage in the band; (1, 1) where the sets hold every class.
@@ -78,16 +81,23 @@ def coverage_band(
 
     >>> coverage_band(100, 100, 0.9)
     (0.81, 0.97)
+    >>> low, high = coverage_band(100, 100, 0.9, splits=1000)
+    >>> round(low, 4), round(high, 4)
+    (0.8984, 0.9036)
     """
     coverage = check_coverage(coverage)
-    if num_calibration < 1 or num_test < 1 or not 0 < confidence < 1:
+    if num_calibration < 1 or num_test < 1 or splits < 1 or not 0 < confidence < 1:
         raise ChiqpmError(
-            "num_calibration and num_test must be 1 or more and confidence in (0, 1); got "
-            f"{num_calibration}, {num_test} and {confidence}."
+            "num_calibration, num_test and splits must be 1 or more and confidence in (0, 1); got "
+            f"{num_calibration}, {num_test}, {splits} and {confidence}."
         )
     rank = conformal_rank(num_calibration, coverage)
     if rank > num_calibration:
         return 1.0, 1.0
     law = stats.betabinom(num_test, rank, num_calibration + 1 - rank)
     tail = (1 - confidence) / 2
-    return float(law.ppf(tail)) / num_test, float(law.ppf(1 - tail)) / num_test
+    # The law of a sum of independent counts: the power of the characteristic function of one.
+    total = splits * num_test
+    mass = np.fft.irfft(np.fft.rfft(law.pmf(np.arange(num_test + 1)), total + 1) ** splits, total + 1)
+    through = np.cumsum(mass)
+    return float(np.searchsorted(through, tail)) / total, float(np.searchsorted(through, 1 - tail)) / total

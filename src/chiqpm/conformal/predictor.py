@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,44 @@ class Threshold:
     rank: int
     variant: int
     next_variant: bool = False
+
+    def admits(self, scores_V: Mapping[int, torch.Tensor]) -> torch.Tensor:
+        """Whether classes belong to the set, from their scores of any shape under each variant that is asked for."""
+        inside = scores_V[self.variant] <= self.value
+        return inside | scores_V[self.variant + 1].isfinite() if self.next_variant else inside
+
+    @property
+    def variants(self) -> set[int]:
+        """The variants that `admits` reads."""
+        return {self.variant, self.variant + 1} if self.next_variant else {self.variant}
+
+
+def find_threshold(sorted_VM: NDArray[np.float64], coverage: float) -> Threshold:
+    """Return what decides about a class, from the scores of the calibration images' true classes.
+
+    Args:
+        sorted_VM: scores under each variant, each in rising order.
+        coverage: in (0, 1).
+
+    Warns:
+        SmallCalibrationWarning: too few calibration images; the message says how many are needed.
+
+    Raises:
+        TypeError: coverage is no number.
+        ChiqpmError: coverage outside (0, 1).
+    """
+    coverage = check_coverage(coverage)
+    num_images = sorted_VM.shape[1]
+    rank = conformal_rank(num_images, coverage)
+    if rank > num_images:
+        warn_too_small(num_images, coverage)
+        return Threshold(coverage, float("inf"), rank, 0)
+    values_V = sorted_VM[:, rank - 1]
+    finite = np.flatnonzero(np.isfinite(values_V))
+    variant = int(finite[-1]) if finite.size else 0
+    follower = sorted_VM[variant + 1 : variant + 2]
+    one_short = int(np.isfinite(follower).sum()) == rank - 1 if follower.size else False
+    return Threshold(coverage, float(values_V[variant]), rank, variant, one_short)
 
 
 class ConformalPredictor:
@@ -119,18 +157,7 @@ class ConformalPredictor:
             TypeError: coverage is no number.
             ChiqpmError: coverage outside (0, 1), or not calibrated.
         """
-        coverage = check_coverage(coverage)
-        sorted_VM = self._calibrated()
-        rank = conformal_rank(sorted_VM.shape[1], coverage)
-        if rank > sorted_VM.shape[1]:
-            warn_too_small(sorted_VM.shape[1], coverage)
-            return Threshold(coverage, float("inf"), rank, 0)
-        values_V = sorted_VM[:, rank - 1]
-        finite = np.flatnonzero(np.isfinite(values_V))
-        variant = int(finite[-1]) if finite.size else 0
-        follower = sorted_VM[variant + 1 : variant + 2]
-        one_short = int(np.isfinite(follower).sum()) == rank - 1 if follower.size else False
-        return Threshold(coverage, float(values_V[variant]), rank, variant, one_short)
+        return find_threshold(self._calibrated(), coverage)
 
     def predict_set(
         self,
@@ -187,13 +214,10 @@ class ConformalPredictor:
             return [p_values_BC > 1 - threshold.coverage for threshold in thresholds]
         logits, features = check_scored(self.score, logits_BC, features_BK, self._num_classes)
         sets = [empty_like_kind(logits, tuple(logits.shape), torch.bool) for _ in thresholds]
-        variants = {threshold.variant for threshold in thresholds}
-        variants |= {threshold.variant + 1 for threshold in thresholds if threshold.next_variant}
+        variants = set().union(*(threshold.variants for threshold in thresholds))
         for rows, scores in score_classes(self.score, logits, features, generator, tuple(variants)):
             for threshold, chosen_BC in zip(thresholds, sets, strict=True):
-                torch.le(scores[threshold.variant], threshold.value, out=chosen_BC[rows])
-                if threshold.next_variant:
-                    chosen_BC[rows] |= scores[threshold.variant + 1].isfinite()
+                chosen_BC[rows] = threshold.admits(scores)
         return [as_kind(chosen_BC, logits) for chosen_BC in sets]
 
     def scores(

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from chiqpm.conformal.scores import SCORES, Score
 from chiqpm.errors import ChiqpmError
 
-_FORMAT = 1
+# 2: the score `branch` has another formula.
+_FORMAT = 2
 
 
 def to_state(score: Score, sorted_VM: NDArray[np.float64], num_classes: int | None) -> dict[str, Any]:
