@@ -6,6 +6,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 import torch
 from scipy import stats
 
@@ -14,16 +16,19 @@ from chiqpm.conformal.intervals import clopper_pearson, coverage_band
 from chiqpm.errors import ChiqpmError
 
 
-@pytest.mark.parametrize("hits", [0, 1, 17, 39, 40])
-def test_clopper_pearson_inverts_the_binomial_test(hits):
-    rate = clopper_pearson(hits, 40)
-    assert (rate.hits, rate.trials, rate.value) == (hits, 40, hits / 40)
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 60), st.floats(0.5, 0.99), st.data())
+def test_clopper_pearson_inverts_the_binomial_test(trials, confidence, data):
+    hits = data.draw(st.integers(0, trials))
+    rate = clopper_pearson(hits, trials, confidence)
+    tail = (1 - confidence) / 2
+    assert (rate.hits, rate.trials, rate.value) == (hits, trials, hits / trials)
     assert (rate.low == 0) == (hits == 0)
-    assert (rate.high == 1) == (hits == 40)
+    assert (rate.high == 1) == (hits == trials)
     if hits:
-        assert stats.binom.sf(hits - 1, 40, rate.low) == pytest.approx(0.025)
-    if hits < 40:
-        assert stats.binom.cdf(hits, 40, rate.high) == pytest.approx(0.025)
+        assert stats.binom.sf(hits - 1, trials, rate.low) == pytest.approx(tail, rel=1e-6)
+    if hits < trials:
+        assert stats.binom.cdf(hits, trials, rate.high) == pytest.approx(tail, rel=1e-6)
 
 
 def test_an_interval_without_an_image_says_nothing():

@@ -11,19 +11,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.stats import binom
 
 from chiqpm.metrics import (
     attribute_auc,
     class_independence,
     class_similarity,
-    clopper_pearson,
     correlation,
     coverage,
     coverage_by_group,
     dependence,
     feature_alignment,
     set_coherence,
+    set_hierarchy,
     structural_grounding,
 )
 
@@ -325,17 +324,34 @@ def test_coverage_by_named_group() -> None:
     assert [(row.group, row.samples, row.coverage) for row in rows] == [("a", 1, 1.0), ("b", 2, 0.5)]
 
 
+# --- sets in the tree --------------------------------------------------------------------------------------
+
+
 @few
-@given(st.integers(1, 60), st.floats(0.5, 0.99), st.data())
-def test_clopper_pearson_inverts_the_binomial_test(trials: int, confidence: float, data: st.DataObject) -> None:
-    successes = data.draw(st.integers(0, trials))
-    low, high = clopper_pearson(successes, trials, confidence)
-    tail = (1 - confidence) / 2
-    if successes:
-        assert binom.sf(successes - 1, trials, low) == pytest.approx(tail, rel=1e-6)
-    else:
-        assert low == 0
-    if successes < trials:
-        assert binom.cdf(successes, trials, high) == pytest.approx(tail, rel=1e-6)
-    else:
-        assert high == 1
+@given(seeds)
+def test_set_hierarchy_plain(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    sets = generator.random((9, 7)) < 0.4
+    shared, leaving = generator.integers(0, 3, (9, 7)), generator.integers(0, 4, (9, 7))
+    superclass, predicted = generator.integers(0, 3, 7), generator.integers(0, 7, 9)
+    shared[np.arange(9), predicted], leaving[np.arange(9), predicted] = 3, -1
+    found = set_hierarchy(torch.from_numpy(sets), shared, leaving, superclass)
+    rows = []
+    for chosen, k, left in zip(sets, shared, leaving, strict=True):
+        if not chosen.any():
+            continue
+        branches = {(a, b) for a, b, inside in zip(k, left, chosen, strict=True) if inside}
+        outside = {(a, b) for a, b, inside in zip(k, left, chosen, strict=True) if not inside}
+        whole = not branches & outside and (3, -1) in branches
+        rows.append((len(branches), whole, 3 - k[chosen].min(), len(set(superclass[chosen]))))
+    assert found.sets == len(rows)
+    means = (found.branches, found.whole, found.climbed, found.superclasses)
+    np.testing.assert_allclose(means, np.mean(np.array(rows, dtype=float), axis=0))
+
+
+def test_set_hierarchy_without_sets_or_superclasses() -> None:
+    shared, leaving = np.array([[1, 0]]), np.array([[-1, 0]])
+    nothing = set_hierarchy(np.zeros((1, 2)), shared, leaving, np.array([0, 0]))
+    assert nothing.sets == 0 and np.isnan(nothing.whole) and np.isnan(nothing.superclasses)
+    assert set_hierarchy(np.zeros((1, 2)), shared, leaving).superclasses is None
+    assert set_hierarchy(np.ones((1, 2)), shared, leaving).superclasses is None

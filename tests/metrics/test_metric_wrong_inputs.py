@@ -15,6 +15,7 @@ X = np.ones((4, 3))
 Y = np.array([0, 1, 1, 0])
 M = np.ones((4, 3, 2, 2))
 W = np.ones((2, 3))
+ROOT = np.zeros((4, 3), dtype=np.int64)
 NAN = np.full((4, 3), np.nan)
 PEAKS = np.full((4, 3, 2), 0.5)
 MASKS = np.ones((4, 2, 5, 5), dtype=bool)
@@ -80,13 +81,11 @@ CASES: dict[str, tuple[Callable[[], object], str]] = {
     "coherence: not flags": (lambda: metrics.set_coherence(X * 0.5, np.eye(3)), "sets must be true or false"),
     "coverage: labels": (lambda: metrics.coverage(X == 1, Y[:2]), "B = 4"),
     "coverage: range": (lambda: metrics.coverage(X == 1, Y + 2), "labels must be between 0 and 2"),
-    "coverage: confidence": (lambda: metrics.coverage(X == 1, Y, confidence=95), "confidence is 95"),
+    "coverage: confidence": (lambda: metrics.coverage(X == 1, Y, confidence=95), "got 95"),
     "coverage: groups": (lambda: metrics.coverage_by_group(X == 1, Y, Y[:2]), r"groups has shape \(2,\)"),
-    "interval: more successes than trials": (
-        lambda: metrics.clopper_pearson(3, 2),
-        "3 successes in 2 trials",
-    ),
-    "interval: no trials": (lambda: metrics.clopper_pearson(0, 0), "0 successes in 0 trials"),
+    "hierarchy: tree": (lambda: metrics.set_hierarchy(X, ROOT[:2], ROOT), "shared has shape"),
+    "hierarchy: no prediction": (lambda: metrics.set_hierarchy(X, ROOT, ROOT), "-1 for the predicted"),
+    "hierarchy: superclasses": (lambda: metrics.set_hierarchy(X, ROOT, ROOT, Y), "superclass has shape"),
     "dependence: weight": (lambda: metrics.dependence(X, np.ones((2, 4)), Y), "weight has shape"),
     "dependence: class": (lambda: metrics.dependence(X, W, Y + 1), "between 0 and 1"),
     "alignment: nothing varies": (lambda: metrics.feature_alignment(X, X == 1), "no attribute"),

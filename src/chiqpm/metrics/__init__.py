@@ -15,7 +15,6 @@ from chiqpm.metrics._cosine import class_similarity
 from chiqpm.metrics._coverage import (
     CoverageReport,
     GroupCoverage,
-    clopper_pearson,
     coverage,
     coverage_by_group,
 )
@@ -26,6 +25,7 @@ from chiqpm.metrics._part_grounding import PartGrounding, modal_parts, part_grou
 from chiqpm.metrics._peaks import map_peaks
 from chiqpm.metrics._pivot_faithfulness import PivotFaithfulness, pivot_faithfulness
 from chiqpm.metrics._set_coherence import SetCoherence, set_coherence
+from chiqpm.metrics._set_hierarchy import SetHierarchy, set_hierarchy
 from chiqpm.metrics._spatial_diversity import spatial_diversity, spatial_diversity_per_sample
 from chiqpm.metrics._structural_grounding import structural_grounding
 
@@ -37,11 +37,11 @@ __all__ = [
     "PartGrounding",
     "PivotFaithfulness",
     "SetCoherence",
+    "SetHierarchy",
     "active_mean",
     "attribute_auc",
     "class_independence",
     "class_similarity",
-    "clopper_pearson",
     "contrastiveness",
     "correlation",
     "coverage",
@@ -55,6 +55,7 @@ __all__ = [
     "part_grounding",
     "pivot_faithfulness",
     "set_coherence",
+    "set_hierarchy",
     "spatial_diversity",
     "spatial_diversity_per_sample",
     "structural_grounding",

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betaincinv
 
+from chiqpm.conformal.intervals import clopper_pearson
 from chiqpm.errors import ChiqpmError
 from chiqpm.metrics._arrays import ArrayOrTensor, flags, integers, on_host
 
@@ -71,7 +71,7 @@ def coverage(sets: ArrayOrTensor, labels: ArrayOrTensor, *, confidence: float = 
     return CoverageReport(
         samples=len(size_B),
         coverage=float(covered_B.mean()),
-        interval=clopper_pearson(int(covered_B.sum()), len(size_B), confidence),
+        interval=_interval(int(covered_B.sum()), len(size_B), confidence),
         mean_size=float(size_B.mean()),
         empty_rate=float((size_B == 0).mean()),
         by_size=_by_group(covered_B, size_B, confidence),
@@ -123,38 +123,12 @@ def _by_group(
             group=name.item(),
             samples=int(count),
             coverage=float(covered / count),
-            interval=clopper_pearson(int(covered), int(count), confidence),
+            interval=_interval(int(covered), int(count), confidence),
         )
         for name, count, covered in zip(names, count_G, covered_G, strict=True)
     )
 
 
-def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Exact interval of a binomial share (Clopper and Pearson, 1934), conservative at every number of trials.
-
-    Args:
-        successes: Number of successes, between 0 and the number of trials.
-        trials: Number of trials, at least 1.
-        confidence: Level of the interval, in (0, 1).
-
-    Returns:
-        Lower and upper end, in [0, 1].
-
-    Raises:
-        ChiqpmError: If an argument is out of range.
-
-    Example:
-        >>> low, high = clopper_pearson(90, 100)
-        >>> round(low, 3), round(high, 3)
-        (0.824, 0.951)
-    """
-    if not 0 <= successes <= trials or trials < 1:
-        raise ChiqpmError(
-            f"{successes} successes in {trials} trials; between 0 and all of at least one trial are needed."
-        )
-    if not 0 < confidence < 1:
-        raise ChiqpmError(f"confidence is {confidence}; it must lie between 0 and 1, both excluded, such as 0.95.")
-    tail = (1 - confidence) / 2
-    low = float(betaincinv(successes, trials - successes + 1, tail)) if successes else 0.0
-    high = float(betaincinv(successes + 1, trials - successes, 1 - tail)) if successes < trials else 1.0
-    return low, high
+def _interval(hits: int, trials: int, confidence: float) -> tuple[float, float]:
+    rate = clopper_pearson(hits, trials, confidence)
+    return rate.low, rate.high
