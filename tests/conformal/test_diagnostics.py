@@ -6,9 +6,9 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-import torch
 from scipy import stats
 
 from chiqpm.conformal.diagnostics import diagnose

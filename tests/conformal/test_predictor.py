@@ -260,7 +260,7 @@ def test_level_limited_takes_the_deepest_level_that_enough_true_classes_reach():
     fixed = ConformalPredictor(HierarchicalScore(weight, "level_limited", level=1)).calibrate(logits, labels, features)
     assert np.isinf(fixed.scores(logits, features)).any()
     assert fixed.p_values(logits, features).shape == (400, 8)
-    with pytest.raises(ChiqpmError, match="no p-value"):
+    with pytest.raises(ChiqpmError, match="no score of its own"):
         predictor.p_values(logits, features)
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from chiqpm.conformal.arrays import Array
 from chiqpm.conformal.scores import Score
-from chiqpm.conformal.scoring import score_labels
+from chiqpm.conformal.scoring import require_one_variant, score_labels
 from chiqpm.conformal.uniform import Generator
 from chiqpm.errors import ChiqpmError
 
@@ -50,8 +50,7 @@ def cluster_classes(
     """
     if num_clusters < 1 or min_count < 1:
         raise ChiqpmError(f"num_clusters and min_count must be 1 or more; got {num_clusters} and {min_count}.")
-    if score.variants > 1:
-        raise ChiqpmError(f"{score!r} chooses its level for each coverage; give it a fixed level.")
+    require_one_variant(score)
     # Imported here, since it takes longer than all the rest of the room.
     from sklearn.cluster import KMeans
 

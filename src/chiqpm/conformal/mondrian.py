@@ -1,4 +1,4 @@
-"""Conditional coverage: one threshold for each class, cluster of classes, or group of images."""
+"""Conditional coverage: one threshold for each class, cluster of classes, group of images, or level of the tree."""
 
 from __future__ import annotations
 
@@ -11,25 +11,40 @@ import torch
 from numpy.typing import NDArray
 
 from chiqpm.conformal import storage
-from chiqpm.conformal.arrays import Array, as_kind, as_numpy, check_codes, empty_like_kind
+from chiqpm.conformal.arrays import Array, as_kind, as_numpy, blocks, check_codes, empty_like_kind
+from chiqpm.conformal.hierarchy import tree
 from chiqpm.conformal.quantile import check_coverage, conformal_rank, warn_too_small
-from chiqpm.conformal.scores import Score
-from chiqpm.conformal.scoring import check_scored, score_classes, score_labels
+from chiqpm.conformal.scores import HierarchicalScore, Score
+from chiqpm.conformal.scoring import (
+    check_scored,
+    not_calibrated,
+    require_one_variant,
+    score_classes,
+    score_labels,
+)
 from chiqpm.conformal.uniform import Generator
 from chiqpm.errors import ChiqpmError
 
-By = Literal["class", "group"]
+By = Literal["class", "group", "level"]
 
 
 class MondrianPredictor:
-    """Split conformal prediction that keeps its promise within each class or each group of images.
+    """Split conformal prediction that keeps its promise within each class, group of images or level of the tree.
 
     `by="class"`: a class enters a set when its score is within the threshold of its own calibration images;
     among the images of any one class, the truth is in the set with at least the requested probability.
     `by="group"`: the threshold is that of the image's group, which must be known when predicting (a camera, a
-    site); the promise then holds within each group. Cells (classes or groups) with fewer calibration images
-    than `min_count` share one threshold, and the promise holds for them together. (Vovk, Gammerman and
-    Shafer, 2005, Mondrian conformal prediction.)
+    site); the promise then holds within each group.
+    `by="level"`: the threshold is that of the level k_c at which the class leaves the prediction's path, see
+    `HierarchicalScore`; the promise then holds among the images whose true class shares k features with the
+    prediction, for each k: for slight errors as for gross ones. (Vovk, Gammerman and Shafer, 2005, Mondrian
+    conformal prediction.)
+
+    Cells (classes, groups or levels) with fewer calibration images than `min_count` share one threshold, and the
+    promise holds for them together. For this to be exact, small cells are told from large ones as if the test image
+    were one of the calibration images, with the class in question: its own cell is then small with fewer than
+    `min_count` others, any other cell with at most `min_count`. The scores of all cells with at most `min_count`
+    images give the shared threshold.
 
     Classes can share thresholds by choice as well: with `cells_C` from `cluster_classes`, made from other
     images, this is clustered conformal prediction (Ding, Angelopoulos, Bates, Jordan and Tibshirani, 2023).
@@ -41,9 +56,9 @@ class MondrianPredictor:
         """Wrap a score.
 
         Args:
-            score: any score; a level-limited one needs a given level.
-            by: `class` or `group`.
-            min_count: calibration images below which cells are pooled; 1 pools none.
+            score: any score, a hierarchical one for `by="level"`; a level-limited one needs a given level.
+            by: `class`, `group` or `level`.
+            min_count: calibration images below which cells are pooled; 1 pools none that has any.
             cells_C: for `by="class"`: the cell of each class, integers >= 0; None makes each class a cell of
                 its own.
 
@@ -53,13 +68,13 @@ class MondrianPredictor:
         """
         if by not in get_args(By):
             raise ChiqpmError(f"by must be one of {', '.join(get_args(By))}; got {by!r}.")
-        if score.variants > 1:
-            raise ChiqpmError(f"{score!r} chooses its level for each coverage; give it a fixed level.")
+        if by == "level" and not isinstance(score, HierarchicalScore):
+            raise ChiqpmError(f"by='level' needs the tree of a HierarchicalScore; got {score!r}.")
         if min_count < 1:
             raise ChiqpmError(f"min_count must be 1 or more; got {min_count}.")
         if cells_C is not None and by != "class":
             raise ChiqpmError("cells_C maps classes to cells; it needs by='class'.")
-        self.score, self.by, self.min_count = score, by, int(min_count)
+        self.score, self.by, self.min_count = require_one_variant(score), by, int(min_count)
         self._cells_C: NDArray[np.int64] | None = None
         if cells_C is not None:
             cells = as_numpy(cells_C)
@@ -96,22 +111,14 @@ class MondrianPredictor:
                 another length.
         """
         scores_VM, labels, num_classes = score_labels(self.score, logits_MC, labels_M, features_MK, generator)
-        if self.by == "group":
-            names_M = self._group_names(groups_M, len(labels))
-        else:
-            self._refuse_groups(groups_M)
-            cells_C = np.arange(num_classes) if self._cells_C is None else self._cells_C
-            if len(cells_C) != num_classes:
-                raise ChiqpmError(f"cells_C must have one cell per class, {num_classes}; got {len(cells_C)}.")
-            names_M = cells_C[labels].astype(str)
+        names_M = self._names_of(logits_MC, labels, features_MK, groups_M, num_classes)
         found, codes_M, counts = np.unique(names_M, return_inverse=True, return_counts=True)
-        self._names = [str(n) for n, count in zip(found, counts, strict=True) if count >= self.min_count]
-        self._pooled = [str(n) for n, count in zip(found, counts, strict=True) if count < self.min_count]
-        large = np.isin(found, self._names)
+        large = counts >= self.min_count
+        self._names, self._pooled = found[large].tolist(), found[~large].tolist()
         order = np.argsort(scores_VM[0], kind="stable")
         values_M, codes_M = scores_VM[0][order], codes_M[order]
         self._sorted = [values_M[codes_M == code] for code in np.flatnonzero(large)]
-        self._sorted.append(values_M[~large[codes_M]])
+        self._sorted.append(values_M[counts[codes_M] <= self.min_count])
         self._num_classes = num_classes
         return self
 
@@ -152,8 +159,8 @@ class MondrianPredictor:
             generator: source of the draws, for a randomised score.
 
         Returns:
-            True where a class is in the set, (B, C), in the kind of array that `logits_BC` has. A class
-            without any calibration image, whose cell can promise nothing, is in every set.
+            True where a class is in the set, (B, C), in the kind of array that `logits_BC` has. A class or
+            level without any calibration image, whose cell can promise nothing, is in every set.
 
         Warns:
             SmallCalibrationWarning: a cell has too few calibration images for the coverage.
@@ -162,12 +169,16 @@ class MondrianPredictor:
             TypeError: an array isn't numeric, or coverage is no number.
             ChiqpmError: as `ConformalPredictor.predict_set`; also for a group without calibration images.
         """
-        values = self._values(coverage)
+        limits = torch.from_numpy(self._values(coverage))
         logits, features = check_scored(self.score, logits_BC, features_BK, self._num_classes)
-        limit = torch.from_numpy(values[self._cells_of(logits.shape, groups_B)])
+        cells = self._cells_of(logits.shape, groups_B)
         sets_BC = empty_like_kind(logits, tuple(logits.shape), torch.bool)
         for rows, scores in score_classes(self.score, logits, features, generator):
-            here = limit[rows] if self.by == "group" else limit
+            if self.by == "level":
+                levels_BC = levels_of(self.score, logits[rows], features[rows])  # type: ignore[arg-type, index]
+                here = limits[cells[levels_BC]]
+            else:
+                here = limits[cells if self.by == "class" else cells[rows]]
             sets_BC[rows] = scores[0] <= here.to(scores[0])
         return as_kind(sets_BC, logits)
 
@@ -217,7 +228,7 @@ class MondrianPredictor:
 
     def _calibrated(self) -> None:
         if not self._sorted:
-            raise ChiqpmError("the predictor isn't calibrated; call calibrate(logits, labels, ...) first.")
+            raise not_calibrated()
 
     def _values(self, coverage: float) -> NDArray[np.float64]:
         """Threshold of each cell, then of the pooled ones, then of classes without calibration images."""
@@ -228,32 +239,55 @@ class MondrianPredictor:
             rank = conformal_rank(len(part), coverage)
             if rank <= len(part):
                 values[i] = part[rank - 1]
-            elif len(part):
-                whom = (
-                    f" of {self.by} {self._names[i]}"
-                    if i < len(self._names)
-                    else f" of {len(self._pooled)} pooled cells"
-                )
-                warn_too_small(len(part), coverage, whom=whom)
+            elif i < len(self._names):
+                warn_too_small(len(part), coverage, whom=f" of {self.by} {self._names[i]}")
+            elif self._pooled:
+                warn_too_small(len(part), coverage, whom=f" of {len(self._pooled)} pooled cells")
         return values
 
+    def _names_of(
+        self,
+        logits_MC: Array,
+        labels_M: NDArray[np.int64],
+        features_MK: Array | None,
+        groups_M: Sequence[Any] | Array | None,
+        num_classes: int,
+    ) -> NDArray[np.str_]:
+        """Name of the cell of each calibration image's true class."""
+        if self.by == "group":
+            return self._group_names(groups_M, len(labels_M))
+        self._refuse_groups(groups_M)
+        if self.by == "level":
+            logits, features = check_scored(self.score, logits_MC, features_MK, num_classes)
+            parts = [
+                levels_of(self.score, logits[rows], features[rows])[np.arange(len(labels_M[rows])), labels_M[rows]]  # type: ignore[arg-type, index]
+                for rows in blocks(len(labels_M), num_classes)
+            ]
+            return np.concatenate(parts).astype(str)
+        cells_C = np.arange(num_classes) if self._cells_C is None else self._cells_C
+        if len(cells_C) != num_classes:
+            raise ChiqpmError(f"cells_C must have one cell per class, {num_classes}; got {len(cells_C)}.")
+        return cells_C[labels_M].astype(str)
+
     def _cells_of(self, shape: Sequence[int], groups_B: Sequence[Any] | Array | None) -> NDArray[np.int64]:
-        """Index into the thresholds: (B, 1) for groups, (1, C) for classes."""
+        """Index into the thresholds: (B, 1) for groups, (1, C) for classes, (n + 1) for levels."""
         index = {name: i for i, name in enumerate(self._names)}
         index.update(dict.fromkeys(self._pooled, len(self._names)))
-        if self.by == "class":
-            self._refuse_groups(groups_B)
-            cells_C = np.arange(shape[1]) if self._cells_C is None else self._cells_C
-            return np.array([[index.get(str(cell), len(self._sorted)) for cell in cells_C]])
-        names_B = self._group_names(groups_B, shape[0])
-        unknown = sorted(set(names_B.tolist()) - index.keys())
-        if unknown:
-            raise ChiqpmError(
-                f"group {unknown[0]!r} has no calibration images, so that nothing can be promised for it; "
-                "known are "
-                f"{', '.join(sorted(index))}. Calibrate with images of every group."
-            )
-        return np.array([[index[name]] for name in names_B.tolist()], dtype=np.int64).reshape(-1, 1)
+        unseen = len(self._sorted)
+        if self.by == "group":
+            names_B = self._group_names(groups_B, shape[0])
+            unknown = sorted(set(names_B.tolist()) - index.keys())
+            if unknown:
+                raise ChiqpmError(
+                    f"group {unknown[0]!r} has no calibration images, so that nothing can be promised for it; "
+                    f"known are {', '.join(sorted(index))}. Calibrate with images of every group."
+                )
+            return np.array([[index[name]] for name in names_B.tolist()], dtype=np.int64).reshape(-1, 1)
+        self._refuse_groups(groups_B)
+        if isinstance(self.score, HierarchicalScore) and self.by == "level":
+            return np.array([index.get(str(k), unseen) for k in range(self.score.features_per_class + 1)])
+        cells_C = np.arange(shape[1]) if self._cells_C is None else self._cells_C
+        return np.array([[index.get(str(cell), unseen) for cell in cells_C]])
 
     def _group_names(self, groups: Sequence[Any] | Array | None, num_images: int) -> NDArray[np.str_]:
         if groups is None:
@@ -265,4 +299,10 @@ class MondrianPredictor:
 
     def _refuse_groups(self, groups: Sequence[Any] | Array | None) -> None:
         if groups is not None:
-            raise ChiqpmError("groups are given, but the thresholds are by class; use by='group'.")
+            raise ChiqpmError(f"groups are given, but the thresholds are by {self.by}; use by='group'.")
+
+
+def levels_of(score: HierarchicalScore, logits_BC: Array, features_BK: Array) -> NDArray[np.int64]:
+    """Return k_c, the number of leading features that each class shares with the prediction, (B, C)."""
+    predicted_B = logits_BC.argmax(1)
+    return as_numpy(tree(features_BK, score.weight_CK, predicted_B).shared_BC)

@@ -15,7 +15,13 @@ from chiqpm.conformal import storage
 from chiqpm.conformal.arrays import Array, as_kind, empty_like_kind
 from chiqpm.conformal.quantile import check_coverage, conformal_rank, warn_too_small
 from chiqpm.conformal.scores import Score
-from chiqpm.conformal.scoring import check_scored, score_classes, score_labels
+from chiqpm.conformal.scoring import (
+    check_scored,
+    not_calibrated,
+    require_one_variant,
+    score_classes,
+    score_labels,
+)
 from chiqpm.conformal.uniform import Generator, uniforms
 from chiqpm.errors import ChiqpmError
 
@@ -277,12 +283,7 @@ class ConformalPredictor:
             ChiqpmError: as `predict_set`; also where the score of a class depends on the coverage (no level
                 given).
         """
-        if self.score.variants > 1:
-            raise ChiqpmError(
-                f"{self.score!r} chooses its level for each coverage, so that a class has no p-value of its "
-                "own; give it a fixed "
-                "level, or use kind='path' or 'evidence'."
-            )
+        require_one_variant(self.score)
         sorted_VM = self._calibrated()
         logits, features = check_scored(self.score, logits_BC, features_BK, self._num_classes)
         device = logits.device if isinstance(logits, torch.Tensor) else torch.device("cpu")
@@ -335,7 +336,5 @@ class ConformalPredictor:
 
     def _calibrated(self) -> NDArray[np.float64]:
         if self._sorted_VM is None:
-            raise ChiqpmError(
-                "the predictor isn't calibrated; call calibrate(logits, labels, ...) first, with held-out images."
-            )
+            raise not_calibrated()
         return self._sorted_VM

@@ -15,7 +15,13 @@ from chiqpm.conformal import storage
 from chiqpm.conformal.arrays import Array, as_kind, as_numpy, empty_like_kind
 from chiqpm.conformal.quantile import SmallCalibrationWarning
 from chiqpm.conformal.scores import Score
-from chiqpm.conformal.scoring import check_scored, score_classes, score_labels
+from chiqpm.conformal.scoring import (
+    check_scored,
+    not_calibrated,
+    require_one_variant,
+    score_classes,
+    score_labels,
+)
 from chiqpm.conformal.uniform import Generator
 from chiqpm.errors import ChiqpmError
 
@@ -41,8 +47,7 @@ class RiskControlPredictor:
         Raises:
             ChiqpmError: the score chooses a level for each coverage, or the costs aren't allowed.
         """
-        if score.variants > 1:
-            raise ChiqpmError(f"{score!r} chooses its level for each coverage; give it a fixed level.")
+        require_one_variant(score)
         costs = as_numpy(cost_C).astype(np.float64)
         if costs.ndim != 1 or not np.isfinite(costs).all() or (costs < 0).any() or not (costs > 0).any():
             raise ChiqpmError("cost_C must be one finite number per class, none negative and at least one above 0.")
@@ -83,7 +88,7 @@ class RiskControlPredictor:
         if not (isinstance(risk, int | float) and 0 < risk < math.inf):
             raise ChiqpmError(f"risk must be a number above 0, on the scale of the costs; got {risk!r}.")
         if self._sorted_M is None:
-            raise ChiqpmError("the predictor isn't calibrated; call calibrate(logits, labels, ...) first.")
+            raise not_calibrated()
         largest, num_images = float(self._cost_C.max()), len(self._sorted_M)
         allowed = risk * (num_images + 1) - largest + 1e-9 * largest
         if allowed < 0:
@@ -136,7 +141,7 @@ class RiskControlPredictor:
     def state(self) -> dict[str, Any]:
         """Return all that makes the predictor again: plain values, and NumPy arrays under `arrays`."""
         if self._sorted_M is None:
-            raise ChiqpmError("the predictor isn't calibrated; call calibrate(logits, labels, ...) first.")
+            raise not_calibrated()
         state = storage.to_state(self.score, self._sorted_M[None], len(self._cost_C))
         state["arrays"] |= {"cost_C": self._cost_C.copy(), "calibration_costs_M": self._cost_M.copy()}
         return state

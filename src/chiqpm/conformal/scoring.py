@@ -14,6 +14,27 @@ from chiqpm.conformal.uniform import Generator, draw
 from chiqpm.errors import ChiqpmError
 
 
+def require_one_variant(score: Score) -> Score:
+    """Return a score whose classes have one number each.
+
+    Raises:
+        ChiqpmError: the score chooses a level for each coverage.
+    """
+    if score.variants > 1:
+        raise ChiqpmError(
+            f"{score!r} chooses its level for each coverage, so that a class has no score of its own; give it a "
+            "fixed level, or use another kind."
+        )
+    return score
+
+
+def not_calibrated() -> ChiqpmError:
+    """Return the error of a predictor that is asked too early."""
+    return ChiqpmError(
+        "the predictor isn't calibrated; call calibrate(logits, labels, ...) first, with held-out images."
+    )
+
+
 def score_labels(
     score: Score, logits_MC: Array, labels_M: Array, features_MK: Array | None, generator: Generator | None
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], int]:

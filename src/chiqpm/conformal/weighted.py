@@ -13,7 +13,13 @@ from chiqpm.conformal import storage
 from chiqpm.conformal.arrays import Array, as_kind, as_numpy, empty_like_kind
 from chiqpm.conformal.quantile import SmallCalibrationWarning, check_coverage
 from chiqpm.conformal.scores import Score
-from chiqpm.conformal.scoring import check_scored, score_classes, score_labels
+from chiqpm.conformal.scoring import (
+    check_scored,
+    not_calibrated,
+    require_one_variant,
+    score_classes,
+    score_labels,
+)
 from chiqpm.conformal.uniform import Generator
 from chiqpm.errors import ChiqpmError
 
@@ -36,9 +42,7 @@ class WeightedPredictor:
         Raises:
             ChiqpmError: the score chooses a level for each coverage.
         """
-        if score.variants > 1:
-            raise ChiqpmError(f"{score!r} chooses its level for each coverage; give it a fixed level.")
-        self.score = score
+        self.score = require_one_variant(score)
         self._num_classes: int | None = None
         self._sorted_M: NDArray[np.float64] | None = None
         self._weights_M = np.zeros(0)
@@ -112,7 +116,7 @@ class WeightedPredictor:
         """
         coverage = check_coverage(coverage)
         if self._sorted_M is None:
-            raise ChiqpmError("the predictor isn't calibrated; call calibrate(logits, labels, ...) first.")
+            raise not_calibrated()
         logits, features = check_scored(self.score, logits_BC, features_BK, self._num_classes)
         weights_B = _check_weights(weights_B, logits.shape[0])
         through_M = self._weights_M.cumsum()
@@ -136,7 +140,7 @@ class WeightedPredictor:
     def state(self) -> dict[str, Any]:
         """Return all that makes the predictor again: plain values, and NumPy arrays under `arrays`."""
         if self._sorted_M is None:
-            raise ChiqpmError("the predictor isn't calibrated; call calibrate(logits, labels, ...) first.")
+            raise not_calibrated()
         state = storage.to_state(self.score, self._sorted_M[None], self._num_classes)
         state["arrays"]["calibration_weights_M"] = self._weights_M.copy()
         return state

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 
-from chiqpm.conformal.scores.base import Score, share
+from chiqpm.conformal.scores.base import RandomizableScore
 from chiqpm.conformal.scores.ranking import ranking
 
 
-class APS(Score):
+class APS(RandomizableScore):
     """Adaptive prediction sets: classes enter by falling probability until enough of it is collected.
 
     Romano, Sesia and Candès (2020), "Classification with valid and adaptive coverage". With classes sorted by
@@ -20,15 +20,6 @@ class APS(Score):
     """
 
     name: ClassVar[str] = "aps"
-
-    def __init__(self, randomized: bool = False) -> None:
-        """Choose the form.
-
-        Args:
-            randomized: read one uniform draw per image from the generator that is given to `calibrate` and
-                `predict_set`.
-        """
-        self.randomized = bool(randomized)
 
     def class_scores(
         self,
@@ -40,8 +31,4 @@ class APS(Score):
     ) -> torch.Tensor:
         """Return the collected probability in [0, 1]."""
         ranked = ranking(logits_BC)
-        return ranked.above_BC + share(uniform_B, self) * ranked.tied_BC
-
-    def options(self) -> dict[str, Any]:
-        """Keyword arguments that make this score again."""
-        return {"randomized": self.randomized}
+        return ranked.above_BC + self.share(uniform_B) * ranked.tied_BC

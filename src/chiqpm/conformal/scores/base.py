@@ -84,14 +84,33 @@ class Score(ABC):
         return f"{type(self).__name__}({', '.join(plain)})"
 
 
-def share(uniform_B: torch.Tensor | None, score: Score) -> torch.Tensor | float:
-    """The share u of a class's own step that counts: (B, 1) draws for a randomised score, else 1.
+class RandomizableScore(Score):
+    """A score that counts a share u of the class's own step: all of it, or one uniform draw per image.
 
-    Raises:
-        ChiqpmError: the score is randomised and there are no draws.
+    The randomised form covers exactly rather than at least, its sets are smaller on average, and may be empty.
     """
-    if not score.randomized:
-        return 1.0
-    if uniform_B is None:
-        raise ChiqpmError(f"{score!r} reads one uniform draw per image; pass uniform_B.")
-    return uniform_B[:, None]
+
+    def __init__(self, randomized: bool = False) -> None:
+        """Choose the form.
+
+        Args:
+            randomized: read one uniform draw per image from the generator that is given to `calibrate` and
+                `predict_set`.
+        """
+        self.randomized = bool(randomized)
+
+    def share(self, uniform_B: torch.Tensor | None) -> torch.Tensor | float:
+        """Return u: (B, 1) draws for a randomised score, else 1.
+
+        Raises:
+            ChiqpmError: the score is randomised and there are no draws.
+        """
+        if not self.randomized:
+            return 1.0
+        if uniform_B is None:
+            raise ChiqpmError(f"{self!r} reads one uniform draw per image; pass uniform_B.")
+        return uniform_B[:, None]
+
+    def options(self) -> dict[str, Any]:
+        """Keyword arguments that make this score again."""
+        return {"randomized": self.randomized}

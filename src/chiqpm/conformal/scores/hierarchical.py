@@ -65,7 +65,7 @@ class HierarchicalScore(Score):
             ChiqpmError: the assignment, the kind or the level isn't allowed.
         """
         weight = check_assignment(weight_CK)
-        self._weight_CK = weight
+        self.weight_CK = weight
         self.num_classes, self.num_features = weight.shape
         self.features_per_class = int(weight[0].sum())
         if kind not in get_args(Kind):
@@ -108,7 +108,7 @@ class HierarchicalScore(Score):
 
     def options(self) -> dict[str, Any]:
         """Keyword arguments that make this score again."""
-        return {"weight_CK": self._weight_CK.to(torch.uint8).numpy(), "kind": self.kind, "level": self.level}
+        return {"weight_CK": self.weight_CK.to(torch.uint8).numpy(), "kind": self.kind, "level": self.level}
 
     def _branches(
         self,
@@ -120,7 +120,7 @@ class HierarchicalScore(Score):
             raise ChiqpmError(
                 "HierarchicalScore reads the features of each image; pass features (images, kept features)."
             )
-        weight_CK = self._weight_CK.to(features_BK.device)
+        weight_CK = self.weight_CK.to(features_BK.device)
         return branches(features_BK, weight_CK, logits_BC.argmax(dim=1), classes_BS)
 
     def _score(self, found: Branches, logits_BC: torch.Tensor, variant: int) -> torch.Tensor:

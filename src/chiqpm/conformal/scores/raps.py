@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 
 import torch
 
-from chiqpm.conformal.scores.base import Score, share
+from chiqpm.conformal.scores.base import RandomizableScore
 from chiqpm.conformal.scores.ranking import ranking
 from chiqpm.errors import ChiqpmError
 
 
-class RAPS(Score):
+class RAPS(RandomizableScore):
     """Regularised adaptive prediction sets: APS plus a penalty that grows with the rank of the class.
 
     Angelopoulos, Bates, Malik and Jordan (2021), "Uncertainty sets for image classifiers using conformal
@@ -27,15 +27,15 @@ class RAPS(Score):
         Args:
             penalty: added for each rank beyond `k_reg`, >= 0.
             k_reg: number of ranks without a penalty, >= 0.
-            randomized: read one uniform draw per image from the generator that is given to `calibrate` and
-                `predict_set`.
+            randomized: as for every `RandomizableScore`.
 
         Raises:
             ChiqpmError: a negative penalty or rank.
         """
         if not (penalty >= 0 and k_reg >= 0):
             raise ChiqpmError(f"penalty and k_reg must be 0 or more; got penalty={penalty}, k_reg={k_reg}.")
-        self.penalty, self.k_reg, self.randomized = float(penalty), int(k_reg), bool(randomized)
+        super().__init__(randomized)
+        self.penalty, self.k_reg = float(penalty), int(k_reg)
 
     def class_scores(
         self,
@@ -47,9 +47,9 @@ class RAPS(Score):
     ) -> torch.Tensor:
         """Return the collected probability plus the penalty, >= 0."""
         ranked = ranking(logits_BC)
-        collected_BC = ranked.above_BC + share(uniform_B, self) * ranked.tied_BC
+        collected_BC = ranked.above_BC + self.share(uniform_B) * ranked.tied_BC
         return collected_BC + self.penalty * (ranked.rank_BC - self.k_reg).clamp_min(0)
 
     def options(self) -> dict[str, Any]:
         """Keyword arguments that make this score again."""
-        return {"penalty": self.penalty, "k_reg": self.k_reg, "randomized": self.randomized}
+        return {"penalty": self.penalty, "k_reg": self.k_reg, **super().options()}

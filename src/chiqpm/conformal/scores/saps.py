@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 
 import torch
 
-from chiqpm.conformal.scores.base import Score, share
+from chiqpm.conformal.scores.base import RandomizableScore
 from chiqpm.conformal.scores.ranking import ranking
 from chiqpm.errors import ChiqpmError
 
 
-class SAPS(Score):
+class SAPS(RandomizableScore):
     """Sorted adaptive prediction sets: of the probabilities, only the largest counts.
 
     Huang, Xi, Zhang, Yao, Qiu and Wei (2024), "Conformal prediction for deep classifier via label ranking":
@@ -26,15 +26,15 @@ class SAPS(Score):
 
         Args:
             weight: added for each rank, > 0.
-            randomized: read one uniform draw per image from the generator that is given to `calibrate` and
-                `predict_set`.
+            randomized: as for every `RandomizableScore`.
 
         Raises:
             ChiqpmError: a weight that isn't positive.
         """
         if not weight > 0:
             raise ChiqpmError(f"weight must be above 0; got {weight}.")
-        self.weight, self.randomized = float(weight), bool(randomized)
+        super().__init__(randomized)
+        self.weight = float(weight)
 
     def class_scores(
         self,
@@ -47,10 +47,10 @@ class SAPS(Score):
         """Return a score above 0, or 0 where the draw is."""
         ranked = ranking(logits_BC)
         largest_B1 = logits_BC.softmax(dim=1).amax(dim=1, keepdim=True)
-        u = share(uniform_B, self)
+        u = self.share(uniform_B)
         others_BC = largest_B1 + (ranked.rank_BC - 2 + u) * self.weight
         return torch.where(ranked.rank_BC == 1, u * largest_B1, others_BC)
 
     def options(self) -> dict[str, Any]:
         """Keyword arguments that make this score again."""
-        return {"weight": self.weight, "randomized": self.randomized}
+        return {"weight": self.weight, **super().options()}

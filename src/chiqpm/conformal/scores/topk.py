@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 
-from chiqpm.conformal.scores.base import Score, share
+from chiqpm.conformal.scores.base import RandomizableScore
 from chiqpm.conformal.scores.ranking import ranking
 
 
-class TopK(Score):
+class TopK(RandomizableScore):
     """The same number of classes for every image: the k likeliest.
 
     s is the rank of the class by its logit, so that k is the threshold; randomised, s = rank - 1 + u with one
@@ -19,15 +19,6 @@ class TopK(Score):
     """
 
     name: ClassVar[str] = "topk"
-
-    def __init__(self, randomized: bool = False) -> None:
-        """Choose the form.
-
-        Args:
-            randomized: read one uniform draw per image from the generator that is given to `calibrate` and
-                `predict_set`.
-        """
-        self.randomized = bool(randomized)
 
     def class_scores(
         self,
@@ -38,8 +29,4 @@ class TopK(Score):
         variant: int = 0,
     ) -> torch.Tensor:
         """Return the rank, 1..C, or one less plus the draw."""
-        return ranking(logits_BC).rank_BC - 1 + share(uniform_B, self)
-
-    def options(self) -> dict[str, Any]:
-        """Keyword arguments that make this score again."""
-        return {"randomized": self.randomized}
+        return ranking(logits_BC).rank_BC - 1 + self.share(uniform_B)
