@@ -1,0 +1,1 @@
+"""What the prediction sets promise, cost and look like, measured: `python -m chiqpm.experiments.conformal`."""

@@ -1,0 +1,92 @@
+"""Models of the built-in birds that leave room for prediction sets, and their answers for many held-out images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chiqpm.config import DataConfig, FitConfig
+from chiqpm.data.birds import BirdsConfig, make_taxonomy, write_birds
+from chiqpm.files import read_npz, write_npz
+from chiqpm.inference import Answers
+from chiqpm.metrics import class_similarity
+from chiqpm.pipeline import fit
+from chiqpm.progress import steps
+from chiqpm.quickstart import IMAGE_SIZE
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A trained model's answers for images that it has not seen, in random order.
+
+    Attributes:
+        logits_NC: logits.
+        features_NK: features of the last layer.
+        labels_N: true classes.
+        weight_CK: binary assignment.
+        similarity_CC: cosine similarity of the classes' attributes.
+        family_C: family of each species, its superclass.
+    """
+
+    logits_NC: NDArray[np.float32]
+    features_NK: NDArray[np.float32]
+    labels_N: NDArray[np.int64]
+    weight_CK: NDArray[np.float32]
+    similarity_CC: NDArray[np.float64]
+    family_C: NDArray[np.int64]
+
+    @property
+    def accuracy(self) -> float:
+        """Top-1 accuracy."""
+        return float((self.logits_NC.argmax(axis=1) == self.labels_N).mean())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSize:
+    """How much a model of the experiment costs, and so how well it does."""
+
+    per_class: int = 12
+    """Training images of each species: few, so that the model errs and its sets matter."""
+    held_out: int = 30
+    """Images of each species in the calibration part, and as many in the test part."""
+    image_size: int = IMAGE_SIZE
+    """Side of the images in pixels."""
+    families: int = 8
+    """Families of three genera of two species."""
+
+
+def held_out_answers(out: Path, seed: int, size: ModelSize, *, quiet: bool = True) -> HeldOut:
+    """Train a model on few birds and let it answer for many others.
+
+    The answers are written to `out/answers.npz`; where that file is, nothing is trained.
+
+    Args:
+        out: run directory.
+        seed: of the birds, the training and the order of the answers.
+        size: of the data.
+        quiet: show no progress bars.
+    """
+    file, birds = out / "answers.npz", BirdsConfig(seed=seed, image_size=size.image_size, families=size.families)
+    if not file.exists():
+        write_npz(file, _train(out, birds, size, quiet=quiet))
+    taxonomy = make_taxonomy(birds)
+    return HeldOut(**read_npz(file), similarity_CC=class_similarity(taxonomy.attributes_CA), family_C=taxonomy.family_C)
+
+
+def _train(out: Path, birds: BirdsConfig, size: ModelSize, *, quiet: bool) -> dict[str, NDArray[Any]]:
+    drawing = steps("drawing birds", quiet=quiet)
+    counts = {"train": size.per_class, "calibration": size.held_out, "test": size.held_out}
+    write_birds(out / "birds", config=birds, progress=drawing, **counts)
+    options = FitConfig(data=DataConfig(image_size=size.image_size, find_duplicates=False), seed=birds.seed)
+    classifier = fit(out / "birds", out, config=options, quiet=quiet)
+    parts = [Answers(**read_npz(out / f"{part}_answers.npz")) for part in ("calibration", "test")]
+    order = np.random.default_rng(birds.seed).permutation(sum(len(part.labels_N) for part in parts))
+    pooled = {
+        name: np.concatenate([getattr(part, name) for part in parts])[order]
+        for name in ("logits_NC", "features_NK", "labels_N")
+    }
+    return {**pooled, "weight_CK": classifier.model.weight_CK.cpu().numpy()}
