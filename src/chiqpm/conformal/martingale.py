@@ -59,6 +59,7 @@ class ExchangeabilityMonitor:
         self.false_alarm, self.jump = float(false_alarm), float(jump)
         self.num_images = 0
         self.alarm_at: int | None = None
+        self.last_p_value = math.nan
         self._generator = np.random.default_rng(seed)
         self._sorted: list[float] = sorted(scores.tolist())
         # Natural logarithm of the whole capital, and its division among the three opinions (small, any, large).
@@ -79,13 +80,15 @@ class ExchangeabilityMonitor:
         """Take in the scores of new images, in the order in which they came.
 
         Returns:
-            The monitor itself; `alarm_at` is the number of images after which the alarm was first raised, or None.
+            The monitor itself; `alarm_at` is the number of images after which the alarm was first raised, or None,
+            `last_p_value` the p-value of the last image.
 
         Raises:
             ChiqpmError: NaN, or not one-dimensional.
         """
         for score in _column(scores_B).tolist():
-            self._bet(self._p_value(score))
+            self.last_p_value = self._p_value(score)
+            self._bet(self.last_p_value)
             bisect.insort(self._sorted, score)
             self.num_images += 1
             if self.alarm_at is None and self._log_capital >= -math.log(self.false_alarm):

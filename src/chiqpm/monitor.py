@@ -1,0 +1,298 @@
+"""Watch a calibrated classifier in use: do the images still look like those that it was calibrated on?
+
+Every image of a stream gets a p-value, from its label where it has one and from the prediction alone in any case, and a
+gambler bets that the p-values are not those of exchangeable images. A large capital is evidence against the promise
+of the prediction sets. See `chiqpm.conformal.ExchangeabilityMonitor` for what exactly is guaranteed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chiqpm.classifier import Classifier, load
+from chiqpm.conformal import THR, ConformalPredictor, ExchangeabilityMonitor, Rate, clopper_pearson
+from chiqpm.data import UnreadableImageError, load_image
+from chiqpm.errors import ChiqpmError
+from chiqpm.files import read_npz, write_json
+from chiqpm.inference import BATCH_SIZE, Answers
+from chiqpm.progress import track
+from chiqpm.recalibration import CALIBRATION_ANSWERS
+from chiqpm.stream import StreamImage, read_stream
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What came of one image.
+
+    Attributes:
+        path: the image.
+        label: its true class, if known.
+        predicted: its predicted class.
+        set_size: number of classes in its prediction set.
+        covered: whether the set holds the label; None without one.
+        p_image: p-value of the prediction's improbability among calibration and stream; small for strange images.
+        p_label: p-value of the label's score; None without one.
+        log10_capital: evidence against exchangeability after this image, the larger one of the two gamblers'.
+    """
+
+    path: str
+    label: str | None
+    predicted: str
+    set_size: int
+    covered: bool | None
+    p_image: float
+    p_label: float | None
+    log10_capital: float
+
+
+@dataclass(frozen=True)
+class Window:
+    """Coverage over some labelled images in a row.
+
+    Attributes:
+        first: number of the first image of the stream in it, from 1.
+        last: of the last one.
+        coverage: share of its labelled images whose set holds the truth.
+        mean_size: mean number of classes in the sets of all its images.
+    """
+
+    first: int
+    last: int
+    coverage: Rate
+    mean_size: float
+
+
+@dataclass(frozen=True)
+class MonitorReport:
+    """What a stream told.
+
+    Attributes:
+        coverage: requested coverage of the sets.
+        false_alarm: probability with which an alarm is ever raised without a reason.
+        images: what came of each image, in order.
+        windows: coverage over time.
+        total: coverage over all labelled images.
+        skipped: (path, reason) of what couldn't be read.
+        alarm_at: number of images, those of earlier calls included, after which the alarm was raised; None without.
+        by: which evidence raised it, `images` or `labels`.
+    """
+
+    coverage: float
+    false_alarm: float
+    images: tuple[Observed, ...]
+    windows: tuple[Window, ...]
+    total: Rate
+    skipped: tuple[tuple[str, str], ...]
+    alarm_at: int | None
+    by: str | None
+
+    def sentence(self) -> str:
+        """Say the result in plain words."""
+        text = f"{len(self.images):,} images"
+        if self.total.trials:
+            text += (
+                f", of which {self.total.trials:,} have labels: the set holds the truth for {self.total.value:.1%} of "
+                f"them ({self.total.low:.1%} to {self.total.high:.1%}; asked for: {self.coverage:.1%})"
+            )
+        if self.alarm_at is None:
+            return (
+                f"{text}. No alarm: nothing shows that they differ from the calibration images (which is no proof that "
+                "they don't)."
+            )
+        return (
+            f"{text}. ALARM after image {self.alarm_at:,}, by the {self.by}: they no longer look like the calibration "
+            "images. Without a change, such an alarm would ever come with a probability of at most "
+            f"{self.false_alarm:g}. What the prediction sets promise can't be relied on; calibrate again with images "
+            "like these."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as plain values for JSON; the coverage of no image is None."""
+        values = {**asdict(self), "sentence": self.sentence()}
+        for rate in (values["total"], *(part["coverage"] for part in values["windows"])):
+            rate["value"] = rate["value"] if rate["trials"] else None
+        return values
+
+
+def monitor(
+    run: str | Path,
+    stream: str | Path,
+    *,
+    coverage: float | None = None,
+    false_alarm: float = 0.01,
+    window: int = 100,
+    seed: int = 0,
+    state: str | Path | None = None,
+    device: str = "auto",
+    quiet: bool = True,
+) -> MonitorReport:
+    """Read a stream of images, compare them with the calibration images, and report coverage over time.
+
+    Two gamblers share the probability of a false alarm. One sees every image: how improbable its predicted class is.
+    The other sees those with labels: the nonconformity score of the truth, which decides about coverage.
+
+    Args:
+        run: folder of a calibrated classifier.
+        stream: a CSV file or a folder, see `chiqpm.stream.read_stream`.
+        coverage: of the prediction sets; None takes the classifier's own.
+        false_alarm: probability, in (0, 1), of an alarm that is ever raised although all images, calibration and
+            stream, are exchangeable.
+        window: images for each value of the coverage over time, >= 1.
+        seed: of the draws that break ties, and of the order of a folder of class folders.
+        state: JSON file that continues an earlier stream, if it exists, and is written at the end.
+        device: where to compute.
+        quiet: show no progress bar.
+
+    Raises:
+        ChiqpmError: not calibrated, nothing to read, a label that the classifier doesn't know, or a number out of
+            range.
+        FileNotFoundError: no such run or stream.
+    """
+    if window < 1:
+        raise ChiqpmError(f"window must be 1 or more images; got {window}.")
+    if not 0 < false_alarm < 1:
+        raise ChiqpmError(f"false_alarm must lie strictly between 0 and 1; got {false_alarm}.")
+    classifier = load(run, device=device)
+    wanted = classifier.coverage if coverage is None else coverage
+    images = read_stream(Path(stream), classifier.class_names, seed=seed)
+    watch = _Watch(classifier, _calibration(Path(run)), wanted, false_alarm, seed)
+    kept = None if state is None else Path(state)
+    if kept is not None and kept.exists():
+        watch.restore(json.loads(kept.read_text(encoding="utf-8")))
+    seen: list[Observed] = []
+    skipped: list[tuple[str, str]] = []
+    progress = track(images, "watching", quiet=quiet, total=len(images))
+    while batch := list(islice(progress, BATCH_SIZE)):
+        readable = list(_open(batch, classifier, skipped))
+        if readable:
+            seen += watch.look([image for image, _ in readable], [picture for _, picture in readable])
+    if not seen:
+        raise ChiqpmError(f"none of the {len(images)} images of {stream} can be read (first: {skipped[0][1]}).")
+    if kept is not None:
+        write_json(kept, watch.state())
+    return MonitorReport(
+        coverage=wanted,
+        false_alarm=false_alarm,
+        images=tuple(seen),
+        windows=tuple(_windows(seen, window)),
+        total=_coverage(seen),
+        skipped=tuple(skipped),
+        alarm_at=watch.alarm_at,
+        by=watch.alarm_by,
+    )
+
+
+class _Watch:
+    """The two gamblers and what they know of the calibration images."""
+
+    def __init__(
+        self, classifier: Classifier, calibration: Answers, coverage: float, false_alarm: float, seed: int
+    ) -> None:
+        if classifier.predictor is None:
+            raise ChiqpmError("the classifier isn't calibrated; run `chiqpm calibrate RUN IMAGES` first.")
+        self._classifier, self._coverage, self._predictor = classifier, coverage, classifier.predictor
+        # A score that chooses its level for each coverage gives a class no number; improbability does as well.
+        self._label_score = (
+            classifier.predictor if classifier.predictor.score.variants == 1 else ConformalPredictor(THR())
+        )
+        self.num_images = 0
+        self.alarm_at: int | None = None
+        self.alarm_by: str | None = None
+        scores = self._scores(calibration.logits_NC, calibration.features_NK, calibration.labels_N)
+        self._gamblers = {
+            name: ExchangeabilityMonitor(values, false_alarm=false_alarm / 2, seed=seed + number)
+            for number, (name, values) in enumerate(scores.items())
+        }
+
+    def look(self, images: Sequence[StreamImage], pictures: Sequence[Any]) -> list[Observed]:
+        """Take in a batch of images, in order."""
+        logits, features, _ = self._classifier.outputs(pictures)
+        names = self._classifier.class_names
+        labels = np.array([0 if image.label is None else names.index(image.label) for image in images])
+        sets = np.asarray(self._predictor.predict_set(logits, features, coverage=self._coverage))
+        scores = self._scores(logits, features, labels)
+        seen = []
+        for row, image in enumerate(images):
+            p_image = self._bet("images", scores["images"][row])
+            p_label = None if image.label is None else self._bet("labels", scores["labels"][row])
+            self.num_images += 1
+            for name, gambler in self._gamblers.items():
+                if gambler.alarm and self.alarm_at is None:
+                    self.alarm_at, self.alarm_by = self.num_images, name
+            seen.append(
+                Observed(
+                    path=str(image.path),
+                    label=image.label,
+                    predicted=names[int(logits[row].argmax())],
+                    set_size=int(sets[row].sum()),
+                    covered=None if image.label is None else bool(sets[row, labels[row]]),
+                    p_image=p_image,
+                    p_label=p_label,
+                    log10_capital=max(gambler.log10_capital for gambler in self._gamblers.values()),
+                )
+            )
+        return seen
+
+    def state(self) -> dict[str, Any]:
+        """Return all that continues the stream, as plain values for JSON."""
+        gamblers = {name: gambler.state() for name, gambler in self._gamblers.items()}
+        plain = {"num_images": self.num_images, "alarm_at": self.alarm_at, "alarm_by": self.alarm_by}
+        return {"format": _FORMAT, **plain, "gamblers": gamblers}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue an earlier stream."""
+        if not isinstance(state, dict) or state.get("format") != _FORMAT:
+            raise ChiqpmError("the state is none of a monitor of this version; start with another file.")
+        given = {name: gambler.false_alarm for name, gambler in self._gamblers.items()}
+        self._gamblers = {name: ExchangeabilityMonitor.from_state(state["gamblers"][name]) for name in given}
+        if any(gambler.false_alarm != given[name] for name, gambler in self._gamblers.items()):
+            raise ChiqpmError("the state has another false_alarm; it can't be changed once a stream has begun.")
+        self.num_images, self.alarm_at, self.alarm_by = state["num_images"], state["alarm_at"], state["alarm_by"]
+
+    def _bet(self, name: str, score: float) -> float:
+        return self._gamblers[name].update([score]).last_p_value
+
+    def _scores(
+        self, logits: NDArray[Any], features: NDArray[Any], labels: NDArray[np.int64]
+    ) -> dict[str, NDArray[Any]]:
+        rows = np.arange(len(labels))
+        improbability = np.asarray(ConformalPredictor(THR()).scores(logits)).min(axis=1)
+        return {"images": improbability, "labels": np.asarray(self._label_score.scores(logits, features))[rows, labels]}
+
+
+def _calibration(run: Path) -> Answers:
+    if not (run / CALIBRATION_ANSWERS).exists():
+        raise ChiqpmError(f"{run} is not calibrated; run `chiqpm calibrate {run} IMAGES` first")
+    return Answers(**read_npz(run / CALIBRATION_ANSWERS))
+
+
+def _open(
+    batch: Sequence[StreamImage], classifier: Classifier, skipped: list[tuple[str, str]]
+) -> Iterator[tuple[StreamImage, Any]]:
+    for image in batch:
+        try:
+            yield image, load_image(image.path, max_pixels=classifier.data_config.max_pixels)
+        except (UnreadableImageError, FileNotFoundError) as error:
+            skipped.append((str(image.path), str(error)))
+
+
+def _windows(seen: Sequence[Observed], length: int) -> Iterator[Window]:
+    for start in range(0, len(seen), length):
+        part = seen[start : start + length]
+        size = float(np.mean([image.set_size for image in part]))
+        yield Window(start + 1, start + len(part), _coverage(part), size)
+
+
+def _coverage(seen: Sequence[Observed]) -> Rate:
+    covered = [image.covered for image in seen if image.covered is not None]
+    return clopper_pearson(sum(covered), len(covered))

@@ -1,0 +1,187 @@
+"""The monitor over streams of pictures whose brightness a made-up classifier reads."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from chiqpm import monitor as module
+from chiqpm.config import DataConfig
+from chiqpm.conformal import THR, ConformalPredictor, HierarchicalScore
+from chiqpm.errors import ChiqpmError
+from chiqpm.files import write_npz
+from chiqpm.monitor import monitor
+from chiqpm.recalibration import CALIBRATION_ANSWERS
+from chiqpm.stream import read_stream
+
+NAMES = ("dark", "grey", "light")
+CENTRES = np.array([50.0, 130.0, 210.0])
+WEIGHT = np.array([[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]])
+
+
+class FakeClassifier:
+    """Logits are minus the distance of the picture's mean grey from the class's."""
+
+    class_names = NAMES
+    coverage = 0.8
+    data_config = DataConfig()
+
+    def __init__(self, score=None):
+        logits, features, labels = answers(*draw(200, np.random.default_rng(0)))
+        self.predictor = ConformalPredictor(score or THR()).calibrate(logits, labels, features)
+
+    def outputs(self, pictures):
+        greys = np.array([np.asarray(picture, dtype=np.float64).mean() for picture in pictures])
+        logits, features, _ = answers(greys, np.zeros(len(greys), dtype=np.int64))
+        return logits, features, None
+
+
+def draw(count, generator):
+    labels = generator.integers(3, size=count)
+    return np.clip(CENTRES[labels] + 20 * generator.normal(size=count), 0, 255).round(), labels
+
+
+def answers(greys, labels):
+    logits = (-np.abs(greys[:, None] - CENTRES) / 15).astype(np.float32)
+    features = np.abs(greys[:, None] - np.array([0, 85, 170, 255])).astype(np.float32)
+    return logits, features, labels
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    logits, features, labels = answers(*draw(200, np.random.default_rng(0)))
+    write_npz(tmp_path / CALIBRATION_ANSWERS, {"logits_NC": logits, "features_NK": features, "labels_N": labels})
+    monkeypatch.setattr(module, "load", lambda *_, **__: FakeClassifier())
+    return tmp_path
+
+
+def write_stream(folder, count, seed, *, dull=False, labelled=True):
+    folder.mkdir()
+    greys, labels = draw(count, np.random.default_rng(seed))
+    if dull:
+        greys = np.where(greys < 130, 92, 168)
+    with (folder / "stream.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label"] if labelled else ["path"])
+        for number, (grey, label) in enumerate(zip(greys, labels, strict=True)):
+            Image.new("L", (2, 2), int(grey)).save(folder / f"{number:04d}.png")
+            writer.writerow([f"{number:04d}.png", NAMES[label]] if labelled else [f"{number:04d}.png"])
+    return folder / "stream.csv"
+
+
+def test_a_stream_like_the_calibration_raises_no_alarm_and_its_coverage_is_reported(run, tmp_path):
+    report = monitor(run, write_stream(tmp_path / "s", 150, 1), window=60, false_alarm=0.05)
+    assert report.alarm_at is None and "No alarm" in report.sentence()
+    assert [(part.first, part.last) for part in report.windows] == [(1, 60), (61, 120), (121, 150)]
+    covered = [image.covered for image in report.images]
+    assert report.total.hits == sum(covered) == sum(part.coverage.hits for part in report.windows)
+    assert report.total.low <= 0.8 <= report.total.high
+    assert all(0 <= image.p_image <= 1 and 0 <= image.p_label <= 1 for image in report.images)
+    assert json.loads(json.dumps(report.to_dict(), allow_nan=False))["total"]["trials"] == 150
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_other_images_raise_an_alarm_with_and_without_labels(run, tmp_path, labelled):
+    report = monitor(run, write_stream(tmp_path / "s", 250, 2, dull=True, labelled=labelled))
+    assert report.alarm_at is not None and report.alarm_at <= 250
+    assert "ALARM" in report.sentence() and "at most 0.01" in report.sentence()
+    assert report.by in (("images", "labels") if labelled else ("images",))
+    assert (report.total.trials > 0) == labelled
+    json.dumps(report.to_dict(), allow_nan=False)
+
+
+def test_two_halves_of_a_stream_are_the_whole(run, tmp_path):
+    whole = monitor(run, write_stream(tmp_path / "s", 60, 3))
+    rows = (tmp_path / "s" / "stream.csv").read_text().splitlines()
+    for name, part in (("a", rows[1:31]), ("b", rows[31:])):
+        (tmp_path / "s" / f"{name}.csv").write_text("\n".join([rows[0], *part]))
+    kept = tmp_path / "state.json"
+    first = monitor(run, tmp_path / "s" / "a.csv", state=kept)
+    second = monitor(run, tmp_path / "s" / "b.csv", state=kept)
+    assert [image.log10_capital for image in (*first.images, *second.images)] == [
+        image.log10_capital for image in whole.images
+    ]
+    with pytest.raises(ChiqpmError, match="another false_alarm"):
+        monitor(run, tmp_path / "s" / "b.csv", state=kept, false_alarm=0.2)
+    kept.write_text("[]")
+    with pytest.raises(ChiqpmError, match="none of a monitor"):
+        monitor(run, tmp_path / "s" / "b.csv", state=kept)
+
+
+def test_false_alarms_stay_below_their_probability(run, tmp_path):
+    """Forty streams like the calibration, at .5: no more than 20 and three standard deviations may alarm."""
+    calibration = module._calibration(run)
+    alarms = 0
+    for seed in range(40):
+        # A fresh calibration each time: the promise is over its draw, too.
+        generator = np.random.default_rng([seed, 9])
+        logits, features, labels = answers(*draw(60, generator))
+        fresh = type(calibration)(logits, features, labels)
+        watch = module._Watch(FakeClassifier(), fresh, 0.8, 0.5, seed)
+        logits, features, labels = answers(*draw(150, generator))
+        for name, scores in watch._scores(logits, features, labels).items():
+            watch._gamblers[name].update(scores)
+        alarms += any(gambler.alarm for gambler in watch._gamblers.values())
+    assert alarms <= 20 + 3 * np.sqrt(10)
+
+
+def test_a_score_that_chooses_its_level_is_watched_as_well(run, tmp_path, monkeypatch):
+    score = HierarchicalScore(WEIGHT, "level_limited")
+    monkeypatch.setattr(module, "load", lambda *_, **__: FakeClassifier(score))
+    assert monitor(run, write_stream(tmp_path / "s", 20, 4)).total.trials == 20
+
+
+def test_a_folder_is_a_stream_by_name_or_by_class(tmp_path):
+    for name in ("b", "a", "c"):
+        (tmp_path / "plain").mkdir(exist_ok=True)
+        Image.new("L", (2, 2)).save(tmp_path / "plain" / f"{name}.png")
+    assert [image.path.name for image in read_stream(tmp_path / "plain", NAMES)] == ["a.png", "b.png", "c.png"]
+    for name in NAMES:
+        (tmp_path / "sorted" / name).mkdir(parents=True)
+        for number in range(20):
+            Image.new("L", (2, 2)).save(tmp_path / "sorted" / name / f"{name}{number}.png")
+    images = read_stream(tmp_path / "sorted", NAMES, seed=1)
+    assert all(image.label == image.path.parent.name for image in images)
+    assert len({image.label for image in images[:15]}) == 3
+    assert images == read_stream(tmp_path / "sorted", NAMES, seed=1)
+
+
+def test_wrong_streams_are_named(run, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no file or folder"):
+        monitor(run, tmp_path / "gone")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ChiqpmError, match="no pictures"):
+        monitor(run, tmp_path / "empty")
+    table = tmp_path / "t.csv"
+    table.write_text("file\na.png\n")
+    with pytest.raises(ChiqpmError, match="no column 'path'"):
+        monitor(run, table)
+    table.write_text("path,label\na.png,blue\n")
+    with pytest.raises(ChiqpmError, match="'blue', which the classifier does not know"):
+        monitor(run, table)
+    table.write_text("path,label\na.png,\n")
+    with pytest.raises(ChiqpmError, match="none of the 1 images"):
+        monitor(run, table)
+    with pytest.raises(ChiqpmError, match="window"):
+        monitor(run, table, window=0)
+    Image.new("L", (2, 2), 50).save(tmp_path / "a.png")
+    table.write_text("path,label\na.png,dark\nlost.png,dark\n")
+    report = monitor(run, table)
+    assert len(report.images) == 1 and "lost.png" in report.skipped[0][0]
+    with pytest.raises(ChiqpmError, match="false_alarm"):
+        monitor(run, table, false_alarm=1.0)
+    (tmp_path / CALIBRATION_ANSWERS).unlink()
+    with pytest.raises(ChiqpmError, match="not calibrated"):
+        monitor(run, table)
+
+
+def test_a_classifier_without_calibration_is_refused(run, tmp_path, monkeypatch):
+    bare = FakeClassifier()
+    bare.predictor = None
+    monkeypatch.setattr(module, "load", lambda *_, **__: bare)
+    with pytest.raises(ChiqpmError, match="isn't calibrated"):
+        monitor(run, write_stream(tmp_path / "s", 2, 5))
