@@ -175,6 +175,52 @@ class Evaluate(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Monitor(Common):
+    """Watch a stream of images: coverage over time, and an alarm when they stop looking like the calibration's."""
+
+    model: Annotated[Positional[Path], arg(metavar="RUN")]
+    """The run directory."""
+    stream: Annotated[Positional[Path], arg(metavar="STREAM")]
+    """A CSV with a column `path` and perhaps `label`, in the order of time; or a folder of pictures."""
+    coverage: float | None = None
+    """Coverage of the prediction sets; by default that of the run."""
+    false_alarm: float = 0.01
+    """Probability of an alarm that is ever raised without a reason."""
+    window: int = 100
+    """Images for each value of the coverage over time."""
+    seed: int = 0
+    """Seed of the draws that break ties."""
+    state: Path | None = None
+    """File that continues an earlier stream, and is written at the end."""
+    device: str = "auto"
+    """Where to compute."""
+
+    def run(self) -> None:
+        """Watch and report."""
+        from chiqpm.monitor import monitor
+
+        report = monitor(
+            self.model,
+            self.stream,
+            coverage=self.coverage,
+            false_alarm=self.false_alarm,
+            window=self.window,
+            seed=self.seed,
+            state=self.state,
+            device=self.device,
+            quiet=self.quiet,
+        )
+        if self.json:
+            write_json(report.to_dict())
+            return
+        for part in report.windows:
+            rate = part.coverage
+            known = f"{rate.value:.1%} ({rate.low:.1%} to {rate.high:.1%})" if rate.trials else "no labels"
+            write(f"images {part.first:>6} to {part.last:>6}: coverage {known}, mean set size {part.mean_size:.2f}")
+        write(report.sentence())
+
+
+@dataclass(frozen=True, kw_only=True)
 class Predict(Common):
     """Classify images: label, prediction set and the path to it."""
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Union
 import tyro
 from tyro.conf import FlagCreatePairsOff, subcommand
 
-from chiqpm.cli.commands import Birds, Calibrate, Compare, Evaluate, Explain, Fit, Predict, Quickstart
+from chiqpm.cli.commands import Birds, Calibrate, Compare, Evaluate, Explain, Fit, Monitor, Predict, Quickstart
 from chiqpm.errors import ChiqpmError
 
 USER_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
@@ -49,6 +49,7 @@ def _parse(arguments: list[str]) -> Any:
         Annotated[Calibrate, subcommand("calibrate")],
         Annotated[Evaluate, subcommand("evaluate")],
         Annotated[Predict, subcommand("predict")],
+        Annotated[Monitor, subcommand("monitor")],
         Annotated[Explain, subcommand("explain")],
         Annotated[Compare, subcommand("compare")],
     ]
