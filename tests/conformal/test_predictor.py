@@ -21,6 +21,7 @@ from chiqpm.conformal import (
     Margin,
     SmallCalibrationWarning,
     TopK,
+    deepest_level,
     tree,
 )
 from chiqpm.errors import ChiqpmError
@@ -193,6 +194,25 @@ def test_the_order_of_images_and_of_classes_changes_nothing(seed, which):
     np.testing.assert_array_equal(sets[:, classes], other)
 
 
+@settings(max_examples=20, deadline=None)
+@given(seed=SEEDS, kind=st.sampled_from(KINDS), equal=st.booleans())
+def test_the_names_of_features_matter_only_where_activations_are_equal(seed, kind, equal):
+    """Ties between activations are broken by index; `evidence` doesn't even depend on that where they are 0."""
+    weight, features, logits, labels = problem(seed)
+    kind = "evidence" if equal else kind
+    if not equal:
+        features = features + np.random.default_rng(seed).uniform(0.1, 0.2, features.shape).astype(np.float32)
+        logits = (features @ weight.T).astype(np.float32)
+    order = np.random.default_rng(seed).permutation(14)
+
+    def sets(weight, features):
+        predictor = ConformalPredictor(HierarchicalScore(weight, kind))
+        predictor.calibrate(logits[:60], labels[:60], features[:60])
+        return predictor.predict_set(logits[60:], features[60:], coverage=0.8)
+
+    np.testing.assert_array_equal(sets(weight, features), sets(weight[:, order], features[:, order]))
+
+
 @pytest.mark.parametrize("which", range(14))
 def test_blocks_kinds_and_layouts_of_arrays_change_nothing(which, monkeypatch):
     weight, features, logits, labels = problem(3)
@@ -262,6 +282,20 @@ def test_level_limited_takes_the_deepest_level_that_enough_true_classes_reach():
     assert fixed.p_values(logits, features).shape == (400, 8)
     with pytest.raises(ChiqpmError, match="no score of its own"):
         predictor.p_values(logits, features)
+
+
+def test_a_level_from_other_images_makes_an_ordinary_score():
+    weight, features, logits, labels = problem(12, num_images=400)
+    level = deepest_level(weight, logits[:100], labels[:100], features[:100], coverage=0.6)
+    shared = tree(features[:100], weight, logits[:100].argmax(axis=1)).shared_BC[np.arange(100), labels[:100]]
+    assert level == max(L for L in range(4) if (shared >= L).sum() >= np.ceil(101 * 0.6))
+    score = HierarchicalScore(weight, "level_limited", level=level)
+    predictor = ConformalPredictor(score).calibrate(logits[100:250], labels[100:250], features[100:250])
+    sets = predictor.predict_set(logits[250:], features[250:], coverage=0.6)
+    p_values = predictor.p_values(logits[250:], features[250:])
+    np.testing.assert_array_equal(sets, p_values > 0.4)
+    with pytest.warns(SmallCalibrationWarning):
+        assert deepest_level(weight, logits[:3], labels[:3], features[:3], coverage=0.9) == 0
 
 
 @pytest.mark.parametrize("seed", range(4))

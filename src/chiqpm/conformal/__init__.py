@@ -18,6 +18,7 @@ from chiqpm.conformal.clusters import cluster_classes
 from chiqpm.conformal.diagnostics import Diagnostics, Slice, diagnose
 from chiqpm.conformal.hierarchy import Tree, class_paths, tree
 from chiqpm.conformal.intervals import Rate, clopper_pearson, coverage_band
+from chiqpm.conformal.levels import deepest_level
 from chiqpm.conformal.martingale import ExchangeabilityMonitor
 from chiqpm.conformal.mondrian import MondrianPredictor
 from chiqpm.conformal.predictor import ConformalPredictor, Threshold, find_threshold
@@ -51,6 +52,7 @@ __all__ = [
     "cluster_classes",
     "conformal_rank",
     "coverage_band",
+    "deepest_level",
     "diagnose",
     "find_threshold",
     "required_images",
