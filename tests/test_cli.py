@@ -121,6 +121,24 @@ def test_predict_prints_sentences_or_json_lines(capsys, run, birds, picture):
     assert all(line["label"] in line["prediction_set"] for line in lines)
 
 
+def test_monitor_reports_coverage_over_time(capsys, run, birds, tmp_path):
+    code, out, _ = call(capsys, "monitor", run, birds / "test", "--window", 5, "--quiet")
+    assert code == 0
+    assert "images      1 to      5: coverage" in out
+    assert "8 images, of which 8 have labels" in out
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for path in (birds / "test").rglob("*.jpg"):
+        shutil.copy(path, flat)
+    state = tmp_path / "state.json"
+    code, out, _ = call(capsys, "monitor", run, flat, "--state", state, "--json", "--quiet")
+    report = json.loads(out)
+    assert report["total"]["trials"] == 0 and report["alarm_at"] is None
+    assert json.loads(state.read_text())["num_images"] == 8
+    code, out, _ = call(capsys, "monitor", run, flat, "--quiet")
+    assert "no labels" in out
+
+
 def test_explain_draws_and_describes(capsys, run, picture, tmp_path):
     code, out, _ = call(capsys, "explain", run, picture, "--out", tmp_path / "why.png")
     assert code == 0
@@ -182,6 +200,7 @@ def test_calibrate_writes_a_classifier_with_other_sets(capsys, run, birds, tmp_p
         (["fit", "{empty}", "--out", "{out}", "--config", "{none}"], "no configuration file"),
         (["predict", "{none}", "{empty}"], "no finished classifier"),
         (["evaluate", "{empty}"], "metrics.json"),
+        (["monitor", "{empty}", "{empty}"], "no finished classifier"),
         (["evaluate", "{empty}", "--images", "{none}"], "no finished classifier"),
         (["explain", "{empty}", "{none}"], "no finished classifier"),
         (["compare", "{empty}", "a", "b"], "no finished classifier"),
