@@ -57,9 +57,9 @@ def generator_for(score, seed=0):
     return np.random.default_rng(seed) if score.randomized else None
 
 
-def plain_hierarchical(features, weight, logits, kind):
+def plain_hierarchical(features, weight, logits, kind, depth=1):
     """The formulas, one image and class at a time."""
-    result, branch = np.zeros(logits.shape), np.zeros(logits.shape, dtype=int)
+    result, branch = np.zeros(logits.shape), np.zeros(logits.shape, dtype=object)
     per_class = int(weight[0].sum())
     for i, row in enumerate(features.astype(np.float64)):
         paths = [sorted(np.flatnonzero(w), key=lambda f: (-row[f], f)) for w in weight]
@@ -70,7 +70,7 @@ def plain_hierarchical(features, weight, logits, kind):
             while k < per_class and path[k] == own[k]:
                 k += 1
             leaving = row[path[k]] if k < per_class else 0.0
-            branch[i, c] = k * 1000 + path[k] if k < per_class else -1
+            branch[i, c] = str((k, path[k : k + depth])) if k < per_class else "own"
             if kind == "path":
                 strength = 0.0 if k == per_class else min(leaving / max(evidence[k], 1e-9), 0.999)
                 result[i, c] = -(k + strength)
@@ -80,7 +80,7 @@ def plain_hierarchical(features, weight, logits, kind):
             probability = np.exp(logits[i].astype(float) - logits[i].max())
             probability /= probability.sum()
             for c, b in enumerate(branch[i]):
-                result[i, c] = 0.0 if b == -1 else -np.log(probability[branch[i] == b].mean())
+                result[i, c] = 0.0 if b == "own" else -np.log(probability[branch[i] == b].mean())
     return result
 
 
@@ -94,6 +94,22 @@ def test_hierarchical_scores_are_their_formulas(seed, kind, levels):
     weight, features, logits, _ = problem(seed, num_images=12, levels=levels)
     scores = ConformalPredictor(HierarchicalScore(weight, kind)).scores(logits, features)
     np.testing.assert_allclose(scores, plain_hierarchical(features, weight, logits, kind), atol=2e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=SEEDS, depth=st.integers(1, 3), levels=LEVELS, wide=st.booleans())
+def test_branches_of_any_depth_have_the_mean_probability_of_their_classes(seed, depth, levels, wide):
+    weight, features, logits, labels = problem(seed, num_images=12, levels=levels)
+    if wide:  # More features than one number has digits.
+        blank = np.zeros((8, 60))
+        weight = np.hstack([weight[:, :7], blank, weight[:, 7:]])
+        features = np.hstack([features[:, :7], np.full((12, 60), 0.4, np.float32), features[:, 7:]])
+    score = HierarchicalScore(weight, depth=depth)
+    predictor = ConformalPredictor(score).calibrate(logits, labels, features)
+    scores = predictor.scores(logits, features)
+    np.testing.assert_allclose(scores, plain_hierarchical(features, weight, logits, "branch", depth), atol=2e-6)
+    again = ConformalPredictor.from_state(predictor.state())
+    np.testing.assert_array_equal(again.scores(logits, features), scores)
 
 
 @settings(max_examples=30, deadline=None)
@@ -403,6 +419,9 @@ def test_wrong_input_is_named():
     for level, kind in [(4, "level_limited"), (-1, "level_limited"), (1, "path")]:
         with pytest.raises(ChiqpmError, match="level must be"):
             HierarchicalScore(weight, kind, level=level)
+    for depth, kind in [(0, "branch"), (4, "branch"), (2, "path")]:
+        with pytest.raises(ChiqpmError, match="depth must be"):
+            HierarchicalScore(weight, kind, depth=depth)
     with pytest.raises(ChiqpmError, match="pass features"):
         HierarchicalScore(weight).class_scores(torch.from_numpy(logits))
 

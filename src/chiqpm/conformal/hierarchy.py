@@ -57,6 +57,8 @@ class Branches:
         leaving_BC: position of the leaving feature in `order_BK`; K where there is none.
         leaving_activation_BC: its activation; 0 where there is none.
         path_Bn: activations of the prediction's own features, largest first.
+        further: for each feature of the class after the leaving one, as far as asked for, its position; K where
+            there is none.
     """
 
     order_BK: torch.Tensor
@@ -64,6 +66,7 @@ class Branches:
     leaving_BC: torch.Tensor
     leaving_activation_BC: torch.Tensor
     path_Bn: torch.Tensor
+    further: tuple[torch.Tensor, ...] = ()
 
 
 def check_assignment(weight_CK: Array) -> torch.Tensor:
@@ -163,8 +166,11 @@ def branches(
     weight_CK: torch.Tensor,
     predicted_B: torch.Tensor,
     classes_BS: torch.Tensor | None = None,
+    depth: int = 1,
 ) -> Branches:
     """Find where every class (with `classes_BS`, some classes of each image) leaves the path, for one block.
+
+    With a `depth` above 1, so many of the class's features from the leaving one on are found.
 
     A class becomes a number in which the strongest feature of the sample is the highest digit, 1 if the class
     owns it: one product of powers of two with the assignment, exact because distinct powers add without
@@ -179,7 +185,8 @@ def branches(
     weight_CK = weight_CK.to(number)
     num_candidates = weight_CK.shape[0] if classes_BS is None else classes_BS.shape[1]
     nothing = torch.tensor(num_features, device=features_BK.device)
-    parting_BC = leaving_BC = nothing.expand(num_images, num_candidates)
+    parting_BC = nothing.expand(num_images, num_candidates)
+    after = [parting_BC] * depth
     for start in range(0, num_features, bits):
         end = min(start + bits, num_features)
         inside_BK = (position_BK >= start) & (position_BK < end)
@@ -195,15 +202,22 @@ def branches(
         # The digits from the parting on: all of them where the paths parted before, none where they haven't
         # yet.
         rest_BC = owned_BC & ((1 << (end - parting_BC.clamp(start, end))) - 1)
-        here_BC = _first_position(rest_BC, end, number)
-        here_BC = torch.where(rest_BC == 0, nothing, here_BC) if num_features > bits else here_BC
-        leaving_BC = torch.minimum(leaving_BC, here_BC)
+        for number_after in range(depth):
+            here_BC = _first_position(rest_BC, end, number)
+            here_BC = torch.where(rest_BC == 0, nothing, here_BC) if depth > 1 or num_features > bits else here_BC
+            free_BC = after[number_after] == num_features
+            after[number_after] = torch.minimum(after[number_after], here_BC)
+            if number_after + 1 < depth:
+                taken_BC = free_BC & (rest_BC != 0)
+                rest_BC = torch.where(taken_BC, rest_BC & ~(1 << (end - 1 - here_BC).clamp_min(0)), rest_BC)
     own_BK = weight_CK.to(torch.bool)[predicted_B].gather(1, order_BK)
     path_Bn = sorted_BK[own_BK].reshape(num_images, -1)
     above_BK = torch.cat([torch.zeros_like(order_BK[:, :1]), own_BK.cumsum(dim=1)], dim=1)
     shared_BC = above_BK.gather(1, parting_BC)
     activation_BK = torch.cat([sorted_BK, torch.zeros_like(sorted_BK[:, :1])], dim=1)
-    return Branches(order_BK, shared_BC, leaving_BC, activation_BK.gather(1, leaving_BC), path_Bn)
+    leaving_BC, *further = after
+    leaving_activation_BC = activation_BK.gather(1, leaving_BC)
+    return Branches(order_BK, shared_BC, leaving_BC, leaving_activation_BC, path_Bn, tuple(further))
 
 
 def _first_position(digits: torch.Tensor, end: int, number: torch.dtype) -> torch.Tensor:

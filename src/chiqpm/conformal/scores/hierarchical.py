@@ -52,17 +52,19 @@ class HierarchicalScore(Score):
     name: ClassVar[str] = "hierarchical"
     needs_features: ClassVar[bool] = True
 
-    def __init__(self, weight_CK: Array, kind: Kind = "branch", *, level: int | None = None) -> None:
+    def __init__(self, weight_CK: Array, kind: Kind = "branch", *, level: int | None = None, depth: int = 1) -> None:
         """Bind the score to an assignment.
 
         Args:
             weight_CK: 1 where a class uses a feature, else 0; every class uses the same number n of features.
             kind: `branch`, `evidence`, `path` or `level_limited`.
             level: a given L in 0..n, for `level_limited` alone; None chooses it for each coverage.
+            depth: number of features in 1..n, from the leaving one on, that the classes of a branch share, for
+                `branch` alone; more where branches hold many classes, as with hundreds of classes.
 
         Raises:
             TypeError: `weight_CK` isn't numeric.
-            ChiqpmError: the assignment, the kind or the level isn't allowed.
+            ChiqpmError: the assignment, the kind, the level or the depth isn't allowed.
         """
         weight = check_assignment(weight_CK)
         self.weight_CK = weight
@@ -77,7 +79,12 @@ class HierarchicalScore(Score):
                 "(the features per class); "
                 f"got {level!r} with kind={kind!r}."
             )
-        self.level = level
+        if depth != 1 and (kind != "branch" or not 1 <= depth <= self.features_per_class):
+            raise ChiqpmError(
+                f"depth must be 1, or, for kind='branch', lie in 1..{self.features_per_class} (the features per "
+                f"class); got {depth!r} with kind={kind!r}."
+            )
+        self.level, self.depth = level, depth
         self.variants = self.features_per_class + 1 if kind == "level_limited" and level is None else 1
 
     def class_scores(
@@ -108,7 +115,12 @@ class HierarchicalScore(Score):
 
     def options(self) -> dict[str, Any]:
         """Keyword arguments that make this score again."""
-        return {"weight_CK": self.weight_CK.to(torch.uint8).numpy(), "kind": self.kind, "level": self.level}
+        return {
+            "weight_CK": self.weight_CK.to(torch.uint8).numpy(),
+            "kind": self.kind,
+            "level": self.level,
+            "depth": self.depth,
+        }
 
     def _branches(
         self,
@@ -121,7 +133,7 @@ class HierarchicalScore(Score):
                 "HierarchicalScore reads the features of each image; pass features (images, kept features)."
             )
         weight_CK = self.weight_CK.to(features_BK.device)
-        return branches(features_BK, weight_CK, logits_BC.argmax(dim=1), classes_BS)
+        return branches(features_BK, weight_CK, logits_BC.argmax(dim=1), classes_BS, self.depth)
 
     def _score(self, found: Branches, logits_BC: torch.Tensor, variant: int) -> torch.Tensor:
         if self.kind == "branch":
@@ -134,9 +146,7 @@ class HierarchicalScore(Score):
 
 
 def _branch(found: Branches, logits_BC: torch.Tensor) -> torch.Tensor:
-    num_positions = found.order_BK.shape[1] + 1
-    branch_BC = found.shared_BC * num_positions + found.leaving_BC
-    num_branches = (found.path_Bn.shape[1] + 1) * num_positions
+    branch_BC, num_branches = _branch_numbers(found)
     shape = (logits_BC.shape[0], num_branches)
     best_BN = logits_BC.new_full(shape, -torch.inf).scatter_reduce_(1, branch_BC, logits_BC, "amax")
     # Relative to the best of each branch, so that small probabilities don't round to ties.
@@ -144,7 +154,21 @@ def _branch(found: Branches, logits_BC: torch.Tensor) -> torch.Tensor:
     best_BN += logits_BC.new_zeros(shape).scatter_add_(1, branch_BC, part_BC).log_()
     best_BN -= logits_BC.new_zeros(shape).scatter_add_(1, branch_BC, torch.ones_like(part_BC)).log_()
     score_BC = logits_BC.logsumexp(dim=1, keepdim=True) - best_BN.gather(1, branch_BC)
-    return score_BC.masked_fill_(found.leaving_BC == num_positions - 1, 0.0).clamp_min_(0.0)
+    return score_BC.masked_fill_(found.leaving_BC == found.order_BK.shape[1], 0.0).clamp_min_(0.0)
+
+
+def _branch_numbers(found: Branches) -> tuple[torch.Tensor, int]:
+    """Number of each class's branch (B, C), and how many numbers there are."""
+    num_positions = found.order_BK.shape[1] + 1
+    branch_BC = found.shared_BC * num_positions + found.leaving_BC
+    if not found.further:
+        return branch_BC, (found.path_Bn.shape[1] + 1) * num_positions
+    for position_BC in found.further:
+        # Numbered from 0 without gaps at each step, so that they grow neither beyond C nor beyond an integer.
+        sorted_BC, order_BC = (branch_BC * num_positions + position_BC).sort(dim=1)
+        steps_BC = torch.nn.functional.pad((sorted_BC.diff(dim=1) > 0).long(), (1, 0)).cumsum(dim=1)
+        branch_BC = torch.empty_like(steps_BC).scatter_(1, order_BC, steps_BC)
+    return branch_BC, branch_BC.shape[1]
 
 
 def _path(found: Branches) -> torch.Tensor:

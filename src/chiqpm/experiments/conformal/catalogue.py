@@ -10,12 +10,16 @@ from numpy.typing import NDArray
 
 from chiqpm.conformal import APS, RAPS, SAPS, THR, HierarchicalScore, Margin, Score, TopK
 
-HIERARCHICAL = ("branch", "evidence", "path", "level_limited")
-
 
 def all_scores(weight_CK: NDArray[np.floating[Any]]) -> dict[str, Score]:
     """Return every score: hierarchical, flat, and the flat ones that can be randomised."""
-    hierarchical: dict[str, Score] = {kind: HierarchicalScore(weight_CK, kind) for kind in HIERARCHICAL}  # type: ignore[arg-type]
+    hierarchical: dict[str, Score] = {
+        "branch": HierarchicalScore(weight_CK),
+        "branch, depth 2": HierarchicalScore(weight_CK, depth=2),
+        "evidence": HierarchicalScore(weight_CK, "evidence"),
+        "path": HierarchicalScore(weight_CK, "path"),
+        "level_limited": HierarchicalScore(weight_CK, "level_limited"),
+    }
     flat: dict[str, Score] = {
         "THR": THR(),
         "Margin": Margin(),

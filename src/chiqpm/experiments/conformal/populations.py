@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chiqpm.experiments.conformal.models import HeldOut
+if TYPE_CHECKING:
+    from chiqpm.experiments.conformal.models import HeldOut
 
 NUM_FEATURES, PER_CLASS = 50, 5
 
@@ -69,6 +70,7 @@ def synthetic(num_classes: int, num_images: int, *, seed: int) -> Population:
     weight_CK = np.zeros((num_classes, NUM_FEATURES), dtype=np.float32)
     np.put_along_axis(weight_CK, np.array(order), 1, axis=1)
     labels_N: NDArray[Any] = generator.integers(num_classes, size=num_images)
-    noise_NK = generator.normal(size=(num_images, NUM_FEATURES))
-    features_NK = np.maximum(0, noise_NK - 0.3 + 2.2 * weight_CK[labels_N]).astype(np.float32)
-    return Population((features_NK @ weight_CK.T).astype(np.float32), features_NK, labels_N, weight_CK)
+    features_NK = generator.standard_normal((num_images, NUM_FEATURES), dtype=np.float32)
+    features_NK += 2.2 * weight_CK[labels_N] - 0.3
+    np.maximum(features_NK, 0, out=features_NK)
+    return Population(features_NK @ weight_CK.T, features_NK, labels_N, weight_CK)
