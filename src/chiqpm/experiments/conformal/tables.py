@@ -222,9 +222,9 @@ def _speed(result: dict[str, Any]) -> list[str]:
         "## Time and memory",
         f"{images:,} images of {classes:,} classes with 50 features calibrate, and the sets of all of them at three "
         f"coverages are predicted, {threads} CPU threads, each score in a process of its own. Memory is the "
-        "growth of the process's peak: by the logits and features, by the sets and all that is needed on the way to them, and, "
-        "before, by importing Python's libraries. The images are made up: a model without a hierarchy of classes, so "
-        "that branches near the root hold many unrelated ones.",
+        "growth of the process's peak: by the logits and features, by the sets and all that is needed on the way to "
+        "them, and, before, by importing Python's libraries. The images are made up: a model without a hierarchy "
+        "of classes, so that branches near the root hold many unrelated ones.",
         _table(header, rows),
     ]
 
