@@ -107,6 +107,10 @@ def test_two_halves_of_a_stream_are_the_whole(run, tmp_path):
     ]
     with pytest.raises(ChiqpmError, match="another false_alarm"):
         monitor(run, tmp_path / "s" / "b.csv", state=kept, false_alarm=0.2)
+    logits, features, labels = answers(*draw(90, np.random.default_rng(8)))
+    write_npz(run / CALIBRATION_ANSWERS, {"logits_NC": logits, "features_NK": features, "labels_N": labels})
+    with pytest.raises(ChiqpmError, match="calibrated with other images"):
+        monitor(run, tmp_path / "s" / "b.csv", state=kept)
     kept.write_text("[]")
     with pytest.raises(ChiqpmError, match="none of a monitor"):
         monitor(run, tmp_path / "s" / "b.csv", state=kept)

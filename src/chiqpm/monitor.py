@@ -21,7 +21,7 @@ from chiqpm.classifier import Classifier, load
 from chiqpm.conformal import THR, ConformalPredictor, ExchangeabilityMonitor, Rate, clopper_pearson
 from chiqpm.data import UnreadableImageError, load_image
 from chiqpm.errors import ChiqpmError
-from chiqpm.files import read_npz, write_json
+from chiqpm.files import digest, read_npz, write_json
 from chiqpm.inference import BATCH_SIZE, Answers
 from chiqpm.progress import track
 from chiqpm.recalibration import CALIBRATION_ANSWERS
@@ -209,6 +209,7 @@ class _Watch:
         self.alarm_at: int | None = None
         self.alarm_by: str | None = None
         scores = self._scores(calibration.logits_NC, calibration.features_NK, calibration.labels_N)
+        self._calibration_key = digest([values.tolist() for values in scores.values()])
         self._gamblers = {
             name: ExchangeabilityMonitor(values, false_alarm=false_alarm / 2, seed=seed + number)
             for number, (name, values) in enumerate(scores.items())
@@ -247,12 +248,16 @@ class _Watch:
         """Return all that continues the stream, as plain values for JSON."""
         gamblers = {name: gambler.state() for name, gambler in self._gamblers.items()}
         plain = {"num_images": self.num_images, "alarm_at": self.alarm_at, "alarm_by": self.alarm_by}
-        return {"format": _FORMAT, **plain, "gamblers": gamblers}
+        return {"format": _FORMAT, "calibration": self._calibration_key, **plain, "gamblers": gamblers}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue an earlier stream."""
         if not isinstance(state, dict) or state.get("format") != _FORMAT:
             raise ChiqpmError("the state is none of a monitor of this version; start with another file.")
+        if state["calibration"] != self._calibration_key:
+            raise ChiqpmError(
+                "the run was calibrated with other images or another score since; start with another file."
+            )
         given = {name: gambler.false_alarm for name, gambler in self._gamblers.items()}
         self._gamblers = {name: ExchangeabilityMonitor.from_state(state["gamblers"][name]) for name in given}
         if any(gambler.false_alarm != given[name] for name, gambler in self._gamblers.items()):
