@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,110 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chiqpm.classifier import Classifier, load
-from chiqpm.conformal import THR, ConformalPredictor, ExchangeabilityMonitor, Rate, clopper_pearson
+from chiqpm.conformal import THR, ConformalPredictor, ExchangeabilityMonitor
 from chiqpm.data import UnreadableImageError, load_image
 from chiqpm.errors import ChiqpmError
 from chiqpm.files import digest, read_npz, write_json
 from chiqpm.inference import BATCH_SIZE, Answers
+from chiqpm.monitor_report import MonitorReport, Observed, coverage_of, windows
 from chiqpm.progress import track
 from chiqpm.recalibration import CALIBRATION_ANSWERS
 from chiqpm.stream import StreamImage, read_stream
 
 _FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Observed:
-    """What came of one image.
-
-    Attributes:
-        path: the image.
-        label: its true class, if known.
-        predicted: its predicted class.
-        set_size: number of classes in its prediction set.
-        covered: whether the set holds the label; None without one.
-        p_image: p-value of the prediction's improbability among calibration and stream; small for strange images.
-        p_label: p-value of the label's score; None without one.
-        log10_capital: evidence against exchangeability after this image, the larger one of the two gamblers'.
-    """
-
-    path: str
-    label: str | None
-    predicted: str
-    set_size: int
-    covered: bool | None
-    p_image: float
-    p_label: float | None
-    log10_capital: float
-
-
-@dataclass(frozen=True)
-class Window:
-    """Coverage over some labelled images in a row.
-
-    Attributes:
-        first: number of the first image of the stream in it, from 1.
-        last: of the last one.
-        coverage: share of its labelled images whose set holds the truth.
-        mean_size: mean number of classes in the sets of all its images.
-    """
-
-    first: int
-    last: int
-    coverage: Rate
-    mean_size: float
-
-
-@dataclass(frozen=True)
-class MonitorReport:
-    """What a stream told.
-
-    Attributes:
-        coverage: requested coverage of the sets.
-        false_alarm: probability with which an alarm is ever raised without a reason.
-        images: what came of each image, in order.
-        windows: coverage over time.
-        total: coverage over all labelled images.
-        skipped: (path, reason) of what couldn't be read.
-        alarm_at: number of images, those of earlier calls included, after which the alarm was raised; None without.
-        by: which evidence raised it, `images` or `labels`.
-    """
-
-    coverage: float
-    false_alarm: float
-    images: tuple[Observed, ...]
-    windows: tuple[Window, ...]
-    total: Rate
-    skipped: tuple[tuple[str, str], ...]
-    alarm_at: int | None
-    by: str | None
-
-    def sentence(self) -> str:
-        """Say the result in plain words."""
-        text = f"{len(self.images):,} images"
-        if self.total.trials:
-            text += (
-                f", of which {self.total.trials:,} have labels: the set holds the truth for {self.total.value:.1%} of "
-                f"them ({self.total.low:.1%} to {self.total.high:.1%}; asked for: {self.coverage:.1%})"
-            )
-        if self.alarm_at is None:
-            return (
-                f"{text}. No alarm: nothing shows that they differ from the calibration images (which is no proof that "
-                "they don't)."
-            )
-        return (
-            f"{text}. ALARM after image {self.alarm_at:,}, by the {self.by}: they no longer look like the calibration "
-            "images. Without a change, such an alarm would ever come with a probability of at most "
-            f"{self.false_alarm:g}. What the prediction sets promise can't be relied on; calibrate again with images "
-            "like these."
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all of it as plain values for JSON; the coverage of no image is None."""
-        values = {**asdict(self), "sentence": self.sentence()}
-        for rate in (values["total"], *(part["coverage"] for part in values["windows"])):
-            rate["value"] = rate["value"] if rate["trials"] else None
-        return values
 
 
 def monitor(
@@ -184,8 +90,8 @@ def monitor(
         coverage=wanted,
         false_alarm=false_alarm,
         images=tuple(seen),
-        windows=tuple(_windows(seen, window)),
-        total=_coverage(seen),
+        windows=tuple(windows(seen, window)),
+        total=coverage_of(seen),
         skipped=tuple(skipped),
         alarm_at=watch.alarm_at,
         by=watch.alarm_by,
@@ -289,15 +195,3 @@ def _open(
             yield image, load_image(image.path, max_pixels=classifier.data_config.max_pixels)
         except (UnreadableImageError, FileNotFoundError) as error:
             skipped.append((str(image.path), str(error)))
-
-
-def _windows(seen: Sequence[Observed], length: int) -> Iterator[Window]:
-    for start in range(0, len(seen), length):
-        part = seen[start : start + length]
-        size = float(np.mean([image.set_size for image in part]))
-        yield Window(start + 1, start + len(part), _coverage(part), size)
-
-
-def _coverage(seen: Sequence[Observed]) -> Rate:
-    covered = [image.covered for image in seen if image.covered is not None]
-    return clopper_pearson(sum(covered), len(covered))
