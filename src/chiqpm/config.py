@@ -165,7 +165,7 @@ class CalibrationConfig:
     """How the prediction sets are calibrated."""
 
     score: Literal["path", "evidence", "branch", "level_limited", "thr", "margin", "topk", "aps", "raps", "saps"] = (
-        "evidence"
+        "branch"
     )
     """Nonconformity score: the first four follow the explanation's tree, the others are flat."""
     coverage: float = 0.9
