@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chiqpm.config import DataConfig, FitConfig
+from chiqpm.config import AssignmentConfig, DataConfig, FitConfig
 from chiqpm.data.birds import BirdsConfig, make_taxonomy, write_birds
 from chiqpm.files import read_npz, write_npz
 from chiqpm.inference import Answers
@@ -57,6 +57,8 @@ class ModelSize:
     """Side of the images in pixels."""
     families: int = 8
     """Families of three genera of two species."""
+    search_seconds: float = 20.0
+    """Limit for the search of the assignment."""
 
 
 def held_out_answers(out: Path, seed: int, size: ModelSize, *, quiet: bool = True) -> HeldOut:
@@ -81,7 +83,11 @@ def _train(out: Path, birds: BirdsConfig, size: ModelSize, *, quiet: bool) -> di
     drawing = steps("drawing birds", quiet=quiet)
     counts = {"train": size.per_class, "calibration": size.held_out, "test": size.held_out}
     write_birds(out / "birds", config=birds, progress=drawing, **counts)
-    options = FitConfig(data=DataConfig(image_size=size.image_size, find_duplicates=False), seed=birds.seed)
+    options = FitConfig(
+        data=DataConfig(image_size=size.image_size, find_duplicates=False),
+        assignment=AssignmentConfig(time_limit=size.search_seconds),
+        seed=birds.seed,
+    )
     classifier = fit(out / "birds", out, config=options, quiet=quiet)
     parts = [Answers(**read_npz(out / f"{part}_answers.npz")) for part in ("calibration", "test")]
     order = np.random.default_rng(birds.seed).permutation(sum(len(part.labels_N) for part in parts))

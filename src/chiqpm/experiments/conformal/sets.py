@@ -40,7 +40,8 @@ def measure_sets(answers: HeldOut, *, splits: int, seed: int) -> dict[str, Any]:
 
     Returns:
         `accuracy`, and for each score and target: means over divisions of coverage, size, empty and full sets,
-        coherence, tree and hierarchy; and the coverage of parts of the images, each image's averaged over divisions.
+        coherence (None where no set holds two classes), tree and hierarchy; and the coverage of parts of the images,
+        each image's averaged over divisions.
     """
     predicted_N = answers.logits_NC.argmax(axis=1)
     found = tree(answers.features_NK, answers.weight_CK, predicted_N)
@@ -167,9 +168,15 @@ class _Tally:
         }
         classes = by.pop("class")
         return {
-            **{name: float(np.nanmean([row[name] for row in self._means])) for name in self._means[0]},
+            **{name: _mean([row[name] for row in self._means]) for name in self._means[0]},
             "class_gap": 100 * float(np.mean([abs(value - target) for value in classes.values()])),
             "worst_class": min(classes.values()),
             "size_violation": max((abs(value - target) for value in by_size.values()), default=0.0),
             "by": {**by, "size": by_size},
         }
+
+
+def _mean(values: list[float]) -> float | None:
+    """Mean of the divisions that have a value."""
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else None

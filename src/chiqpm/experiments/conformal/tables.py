@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -230,7 +231,8 @@ def _speed(result: dict[str, Any]) -> list[str]:
 
 
 def _mean(cells: list[dict[str, Any]], key: str) -> float:
-    return float(np.mean([cell[key] for cell in cells]))
+    known = [cell[key] for cell in cells if cell[key] is not None]
+    return float(np.mean(known)) if known else math.nan
 
 
 def _spread(values: Sequence[float], digits: int = 3) -> str:
