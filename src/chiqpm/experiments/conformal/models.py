@@ -47,10 +47,8 @@ class HeldOut:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSize:
-    """How much a model of the experiment costs, and so how well it does."""
+    """What a model of the experiment is made from."""
 
-    per_class: int = 12
-    """Training images of each species: few, so that the model errs and its sets matter."""
     held_out: int = 30
     """Images of each species in the calibration part, and as many in the test part."""
     image_size: int = IMAGE_SIZE
@@ -61,7 +59,7 @@ class ModelSize:
     """Limit for the search of the assignment."""
 
 
-def held_out_answers(out: Path, seed: int, size: ModelSize, *, quiet: bool = True) -> HeldOut:
+def held_out_answers(out: Path, seed: int, per_class: int, size: ModelSize, *, quiet: bool = True) -> HeldOut:
     """Train a model on few birds and let it answer for many others.
 
     The answers are written to `out/answers.npz`; where that file is, nothing is trained.
@@ -69,19 +67,20 @@ def held_out_answers(out: Path, seed: int, size: ModelSize, *, quiet: bool = Tru
     Args:
         out: run directory.
         seed: of the birds, the training and the order of the answers.
+        per_class: training images of each species: few, so that the model errs and its sets matter.
         size: of the data.
         quiet: show no progress bars.
     """
     file, birds = out / "answers.npz", BirdsConfig(seed=seed, image_size=size.image_size, families=size.families)
     if not file.exists():
-        write_npz(file, _train(out, birds, size, quiet=quiet))
+        write_npz(file, _train(out, birds, per_class, size, quiet=quiet))
     taxonomy = make_taxonomy(birds)
     return HeldOut(**read_npz(file), similarity_CC=class_similarity(taxonomy.attributes_CA), family_C=taxonomy.family_C)
 
 
-def _train(out: Path, birds: BirdsConfig, size: ModelSize, *, quiet: bool) -> dict[str, NDArray[Any]]:
+def _train(out: Path, birds: BirdsConfig, per_class: int, size: ModelSize, *, quiet: bool) -> dict[str, NDArray[Any]]:
     drawing = steps("drawing birds", quiet=quiet)
-    counts = {"train": size.per_class, "calibration": size.held_out, "test": size.held_out}
+    counts = {"train": per_class, "calibration": size.held_out, "test": size.held_out}
     write_birds(out / "birds", config=birds, progress=drawing, **counts)
     options = FitConfig(
         data=DataConfig(image_size=size.image_size, find_duplicates=False),

@@ -36,12 +36,12 @@ def markdown(result: dict[str, Any]) -> str:
 
 
 def _about(options: dict[str, Any]) -> str:
-    model = options["model"]
-    seeds, species = ", ".join(map(str, options["seeds"])), 6 * model["families"]
+    size, species = options["size"], 6 * options["size"]["families"]
+    models = ", ".join(f"{seed} ({per_class})" for seed, per_class in options["models"])
     return (
-        f"Models: the default configuration on synthetic birds of {model['image_size']} pixels, {species} species, "
-        f"only {model['per_class']} training images of each so that the models err, seeds {seeds}; "
-        f"{2 * model['held_out']} held-out images of each species are divided at random into calibration and test. "
+        f"Models: the default configuration on synthetic birds of {size['image_size']} pixels, {species} species, with "
+        f"so few training images that the models err; seeds (training images of each species): {models}. "
+        f"{2 * size['held_out']} held-out images of each species are divided at random into calibration and test. "
         "What there was to choose (the form of the default score) was chosen on models with other seeds (100, 104)."
     )
 
@@ -147,7 +147,7 @@ def _efficiency(result: dict[str, Any]) -> list[str]:
 
 def _conditional(result: dict[str, Any]) -> list[str]:
     models = list(result["sets"].values())
-    images = 2 * result["options"]["model"]["held_out"]
+    images = 2 * result["options"]["size"]["held_out"]
     parts = [
         "## Who is left out?",
         "Coverage within parts of the images, each image's averaged over the divisions, then over the models. "
