@@ -476,7 +476,19 @@ def solve_assignment(
             threshold=published.threshold,
             pairs=published.pairs,
         )
-    found = assignment.solve(problem, time_limit=options.time_limit, gap=options.gap, seed=config.seed, method="search")
+
+    def report(state: assignment.Progress) -> None:
+        if progress is not None:
+            progress(round(100 * state.fraction), 100)
+
+    found = assignment.solve(
+        problem,
+        time_limit=options.time_limit,
+        gap=options.gap,
+        seed=config.seed,
+        method="search",
+        progress=report,
+    )
     if found.pairs_satisfied < len(published.pairs):
         logger.warning(
             "%d of %d pairs could not be satisfied",
