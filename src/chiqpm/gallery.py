@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from chiqpm.classifier import Classifier, load
+from chiqpm.conformal import required_images
 from chiqpm.data import ImageTable, load_image, read_split
 from chiqpm.errors import ChiqpmError
 from chiqpm.explain import Contrast, contrast
@@ -64,9 +65,9 @@ def draw_gallery(
     folder.mkdir(exist_ok=True)
     examples, rows = read_examples(out), table.indices("test")
     files = []
-    for name, place in _choose(classifier, test).items():
+    for name, (place, coverage) in _choose(classifier, test).items():
         path = table.path(int(rows[place]))
-        prediction = classifier.predict(path)
+        prediction = classifier.predict(path, coverage)
         truth = table.classes[int(test.labels_N[place])]
         figure = draw_explanation(
             prediction.explanation,
@@ -184,18 +185,32 @@ def _correct(answers: Answers, label: int) -> NDArray[np.int64]:
     return np.flatnonzero((answers.labels_N == label) & (answers.predicted_N == label))
 
 
-def _choose(classifier: Classifier, test: Answers) -> dict[str, int]:
-    """Pick places of test images: a right and certain one, a right one with a set of several classes, a wrong one."""
+_FURTHER_COVERAGES = (0.95, 0.98, 0.99)
+"""Tried, in this order, where the classifier's own coverage shows no set of several classes."""
+
+
+def _choose(classifier: Classifier, test: Answers) -> dict[str, tuple[int, float]]:
+    """Pick test images, each with a coverage: one right and certain, one right with a set of several, one wrong."""
     predictor = classifier.predictor
     if predictor is None:
         return {}
-    sets_NC = np.asarray(predictor.predict_set(test.logits_NC, test.features_NK, coverage=classifier.coverage))
-    size_N, right_N = sets_NC.sum(axis=1), test.predicted_N == test.labels_N
-    top_N = test.logits_NC.max(axis=1)
-    kinds = {
-        "certain": right_N & (size_N == 1),
-        "uncertain": right_N & (size_N >= 2) & (size_N <= 6),
-        "wrong": ~right_N & sets_NC[np.arange(len(size_N)), test.labels_N] & (size_N <= 6),
-    }
-    found = {name: np.flatnonzero(mask_N) for name, mask_N in kinds.items()}
-    return {name: int(places[top_N[places].argmax()]) for name, places in found.items() if places.size}
+    right_N, top_N = test.predicted_N == test.labels_N, test.logits_NC.max(axis=1)
+    found: dict[str, tuple[int, float]] = {}
+    further = [
+        coverage
+        for coverage in _FURTHER_COVERAGES
+        if coverage > classifier.coverage and required_images(coverage) <= predictor.num_calibration
+    ]
+    for coverage in (classifier.coverage, *further):
+        sets_NC = np.asarray(predictor.predict_set(test.logits_NC, test.features_NK, coverage=coverage))
+        size_N = sets_NC.sum(axis=1)
+        kinds = {
+            "certain": right_N & (size_N == 1),
+            "uncertain": right_N & (size_N >= 2) & (size_N <= 6),
+            "wrong": ~right_N & sets_NC[np.arange(len(size_N)), test.labels_N] & (size_N <= 6),
+        }
+        for name, mask_N in kinds.items():
+            places = np.flatnonzero(mask_N)
+            if places.size and name not in found:
+                found[name] = int(places[top_N[places].argmax()]), coverage
+    return found
