@@ -38,11 +38,12 @@ def markdown(result: dict[str, Any]) -> str:
 def _about(options: dict[str, Any]) -> str:
     size, species = options["size"], 6 * options["size"]["families"]
     models = ", ".join(f"{seed} ({per_class})" for seed, per_class in options["models"])
-    return (
-        f"Models: the default configuration on synthetic birds of {size['image_size']} pixels, {species} species, with "
-        f"so few training images that the models err; seeds (training images of each species): {models}. "
-        f"{2 * size['held_out']} held-out images of each species are divided at random into calibration and test. "
-        "What there was to choose (the form of the default score) was chosen on models with other seeds (100, 104)."
+    held_out = 2 * size["held_out"]
+    return _text(
+        f"""Models: the default configuration on synthetic birds of {size["image_size"]} pixels, {species} species,
+        with so few training images that the models err; seeds (training images of each species): {models}.
+        {held_out} held-out images of each species are divided at random into calibration and test. What there was to
+        choose (the form of the default score) was chosen on models with other seeds (100, 104)."""
     )
 
 
@@ -50,14 +51,14 @@ def _validity(result: dict[str, Any]) -> list[str]:
     options = result["options"]
     parts = [
         "## Is the promise kept?",
-        f"Mean coverage over {options['validity_splits']:,} random divisions. The band is exact: what the mean "
-        "coverage "
-        "of a score without ties can be, given the images and the number m of calibration images, but for a "
-        f"probability of {1 - options['confidence']:.0e} a band. A value below the band breaks the promise "
-        "(**bold**). "
-        "A value above it (↑) is waste where the score has no ties at the threshold; where it has, as below the "
-        "top-1 "
-        "accuracy, for sets that always hold the prediction, it is as it must be.",
+        _text(
+            f"""Mean coverage over {options["validity_splits"]:,} random divisions. The band is exact: what the mean
+            coverage of a score without ties can be, given the images and the number m of calibration images,
+            but for a probability of {1 - options["confidence"]:.0e} a band. A value below the band breaks the
+            promise (**bold**). A value above it (↑) is waste where the score has no ties at the threshold;
+            where it has, as below the top-1 accuracy, for sets that always hold the prediction, it is as it
+            must be."""
+        ),
     ]
     for name, found in result["validity"].items():
         parts.append(f"### {name}: {found['images']:,} images, top-1 accuracy {found['accuracy']:.3f}")
@@ -107,21 +108,22 @@ def _efficiency(result: dict[str, Any]) -> list[str]:
     accuracies = ", ".join(f"{model['accuracy']:.3f}" for model in models)
     parts = [
         "## What do the sets cost, and how do they read?",
-        f"Means over {len(models)} models (top-1 accuracy {accuracies}) of means over "
-        f"{result['options']['set_splits']} "
-        "divisions, ± the half-width of a 95% t-interval over the models. Size against THR and APS: the mean "
-        "over models "
-        "of the ratio. Coherence: similarity (cosine of attributes) of the classes of a set, all pairs pooled / "
-        "mean of "
-        "the sets' means. Whole: share of the sets that are unions of whole branches with the prediction. Branches, "
-        "climbed, families: number of branches that a set touches, levels that one climbs from the prediction, "
-        "families "
-        "of species.",
+        _text(
+            f"""Means over {len(models)} models (top-1 accuracy {accuracies}) of means over
+            {result["options"]["set_splits"]} divisions, ± the half-width of a 95% t-interval over the models. ÷
+            THR and ÷ APS: mean over models of the ratio of the sizes. Coherence: similarity (cosine of
+            attributes) of the classes of a set, all pairs pooled / mean of the sets' means, over the models of
+            which the default has sets of two classes at all. Whole: share of the sets that are unions of whole
+            branches with the prediction. Branches, climbed, families: number of branches that a set touches,
+            levels that one climbs from the prediction, families of species."""
+        ),
     ]
     for target in next(iter(models[0]["scores"].values())):
         rows = []
+        with_pairs = [model for model in models if model["scores"][DEFAULT][target]["coherence_sets"] is not None]
         for name in models[0]["scores"]:
             cells = [model["scores"][name][target] for model in models]
+            paired = [model["scores"][name][target] for model in with_pairs]
             ratios = [
                 [model["scores"][name][target]["size"] / model["scores"][base][target]["size"] for model in models]
                 for base in ("THR", "APS")
@@ -133,7 +135,7 @@ def _efficiency(result: dict[str, Any]) -> list[str]:
                     _spread([cell["size"] for cell in cells]),
                     *(_spread(ratio) for ratio in ratios),
                     f"{_mean(cells, 'empty'):.3f}",
-                    f"{_mean(cells, 'coherence_pairs'):.3f} / {_mean(cells, 'coherence_sets'):.3f}",
+                    f"{_mean(paired, 'coherence_pairs'):.3f} / {_mean(paired, 'coherence_sets'):.3f}",
                     f"{_mean(cells, 'whole'):.3f}",
                     f"{_mean(cells, 'branches'):.2f}",
                     f"{_mean(cells, 'climbed'):.2f}",
@@ -150,16 +152,15 @@ def _conditional(result: dict[str, Any]) -> list[str]:
     images = 2 * result["options"]["size"]["held_out"]
     parts = [
         "## Who is left out?",
-        "Coverage within parts of the images, each image's averaged over the divisions, then over the models. "
-        "Class gap "
-        "(CovGap): mean distance of the classes' coverage from the target, in percentage points. Size violation "
-        "(SSCV): "
-        "largest distance over sets of 0-1, 2-3, 4-10 and more classes. Margin and evidence: thirds of the images by "
-        "the difference of the two largest logits, and by the largest, which are known beforehand. Rank and "
-        "level of the "
-        f"truth say how wrong a prediction is, which nobody knows. `{PER_CLASS}` and `{PER_LEVEL}` have a "
-        "threshold for "
-        f"each class and for each level; classes and levels of fewer than {MIN_COUNT} calibration images share one.",
+        _text(
+            f"""Coverage within parts of the images, each image's averaged over the divisions, then over the models.
+            Class gap (CovGap): mean distance of the classes' coverage from the target, in percentage points.
+            Size violation (SSCV): largest distance over sets of 0-1, 2-3, 4-10 and more classes. Margin and
+            evidence: thirds of the images by the difference of the two largest logits, and by the largest,
+            which are known beforehand. Rank and level of the truth say how wrong a prediction is, which nobody
+            knows. `{PER_CLASS}` and `{PER_LEVEL}` have a threshold for each class and for each level; classes
+            and levels of fewer than {MIN_COUNT} calibration images share one."""
+        ),
     ]
     for target in next(iter(models[0]["scores"].values())):
         floor = 100 * float(_expected_gap(images, float(target)))
@@ -221,13 +222,19 @@ def _speed(result: dict[str, Any]) -> list[str]:
     header.append("mean size at " + " / ".join(f"{coverage:g}" for coverage in COVERAGES))
     return [
         "## Time and memory",
-        f"{images:,} images of {classes:,} classes with 50 features calibrate, and the sets of all of them at three "
-        f"coverages are predicted, {threads} CPU threads, each score in a process of its own. Memory is the "
-        "growth of the process's peak: by the logits and features, by the sets and all that is needed on the way to "
-        "them, and, before, by importing Python's libraries. The images are made up: a model without a hierarchy "
-        "of classes, so that branches near the root hold many unrelated ones.",
+        _text(
+            f"""{images:,} images of {classes:,} classes with 50 features calibrate, and the sets of all of them at
+            three coverages are predicted; CPU threads: {threads}; each score in a process of its own. Memory is
+            the growth of the process's peak: by the logits and features, by the sets and all that is needed on
+            the way to them, and, before, by importing Python's libraries. The images are made up: a model
+            without a hierarchy of classes, so that branches near the root hold many unrelated ones."""
+        ),
         _table(header, rows),
     ]
+
+
+def _text(paragraph: str) -> str:
+    return " ".join(paragraph.split())
 
 
 def _mean(cells: list[dict[str, Any]], key: str) -> float:
