@@ -190,6 +190,7 @@ class Run:
         made_from = {"statistics": statistics_key, "assignment": asdict(options), "seed": self.config.seed}
         with self.ledger.stage("assignment", made_from, [file]) as stage:
             if not stage.done:
+                logger.info("choosing features (the first time after an installation, the search is compiled)")
                 arrays = read_npz(self.out / "statistics.npz")
                 found, problem = solve_assignment(
                     Statistics(**{field.name: arrays[field.name] for field in fields(Statistics)}),
