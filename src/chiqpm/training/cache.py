@@ -21,6 +21,8 @@ from chiqpm.progress import bar
 logger = logging.getLogger(__name__)
 
 _BATCH_SIZE = 8
+_MOST_PROCESSES = 32
+"""Beyond this their memory costs more than their speed is worth."""
 
 
 def cache_hidden(
@@ -95,7 +97,7 @@ def _hidden(frozen: Backbone, view: Any, workers: int | None, device: torch.devi
     """Yield the activations of all images in their order, batch by batch."""
     order = [np.arange(start, min(start + _BATCH_SIZE, len(view))) for start in range(0, len(view), _BATCH_SIZE)]
     if workers is None and device.type == "cpu":
-        workers = affordable_workers(count_cores(), len(view))
+        workers = affordable_workers(min(count_cores(), _MOST_PROCESSES), len(view))
     if device.type == "cpu" and workers:
         for hidden in load_batches(_Hidden(frozen.eval(), view), order, workers=workers):
             yield hidden.numpy()
