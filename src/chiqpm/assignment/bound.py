@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from chiqpm.assignment.prices import Array, ClassPrices
 from chiqpm.assignment.problem import AssignmentProblem
-from chiqpm.assignment.spectrum import NegativePart
+from chiqpm.assignment.spectrum import NegativePart, Single
 
 _PRICE_STEPS = 5
 _REFRESH = 5
@@ -104,20 +104,15 @@ class _Relaxation:
         kept = self.kept = problem.kept_features
         self.slots = min(kept, int(self.others_F.sum()))
         size = self.size = count + self.slots
-        self.half_penalty = np.zeros((size, size))
+        self.half_penalty = np.zeros((size, size), dtype=np.float32)
         self.half_penalty[:count, :count] = problem.penalty_FF[np.ix_(self.core_N, self.core_N)] / 2
-        gram = np.full((size + 1, size + 1), 1 / (2 * kept * kept))
-        gram[np.arange(1, size + 1), np.arange(1, size + 1)] += 1 - 2 / kept + size / (2 * kept * kept)
-        gram[0, :] = gram[:, 0] = 1 - 1 / kept
-        gram[0, 0] = size
-        self.inverse = np.linalg.pinv(gram, hermitian=True)
         # Half way between knowing nothing and the guess.
         known_M = np.zeros(size)
         known_M[:count] = guess_F[self.core_N]
-        uniform = np.full((size, size), kept * (kept - 1) / (size * max(size - 1, 1)))
-        uniform[np.diag_indices(size)] = kept / size
-        self.lifted = (uniform + np.outer(known_M, known_M)) / 2
-        self.slack, self.nonnegative = np.zeros((size, size)), np.zeros((size, size))
+        self.lifted = (np.outer(known_M, known_M) / 2).astype(np.float32)
+        self.lifted += np.float32(kept * (kept - 1) / (2 * size * max(size - 1, 1)))
+        self.lifted[np.diag_indices(size)] = (known_M + kept / size) / 2
+        self.slack, self.nonnegative = np.zeros_like(self.lifted), np.zeros_like(self.lifted)
         # A feature's worth is what the lifted selection's entries, which are at most 1, are weighed against.
         best_CN = -np.partition(-problem.gain_FC.T, problem.features_per_class, axis=1)[:, : problem.features_per_class]
         self.first_weight = _WEIGHT * kept / max(float(best_CN.sum()), 1e-9)
@@ -132,15 +127,24 @@ class _Relaxation:
         self.rows_M = np.concatenate([self.core_N, best])
         self.worth_M = worth_F[self.rows_M]
 
-    def _constraints(self, matrix: Array) -> Array:
-        diagonal = np.diag(matrix)
-        return np.concatenate([[diagonal.sum()], diagonal - matrix.sum(axis=1) / self.kept])
+    def _constraints(self, matrix: Single) -> Array:
+        diagonal = np.diag(matrix).astype(np.float64)
+        return np.concatenate([[diagonal.sum()], diagonal - matrix.sum(axis=1, dtype=np.float64) / self.kept])
 
-    def _adjoint(self, multiplier: Array) -> Array:
-        rest = multiplier[1:]
-        matrix: Array = -(rest[:, None] + rest[None, :]) / (2 * self.kept)
-        matrix[np.diag_indices(self.size)] += rest + multiplier[0]
-        return matrix
+    def _invert(self, target: Array) -> Array:
+        """Solve with the Gram matrix of the constraints: a multiple of the identity, bordered, plus rank one."""
+        kept, size = self.kept, self.size
+        corner, rest = 1 - 1 / kept, 1 / (2 * kept * kept)
+        single = 1 - 2 / kept + size / (2 * kept * kept)
+        small = np.array([[size, corner], [size * corner, single + size * rest]])
+        trace, total = np.linalg.solve(small, [target[0], target[1:].sum()])
+        return np.concatenate([[trace], (target[1:] - corner * trace - rest * total) / single])
+
+    def _subtract_adjoint(self, multiplier: Array, matrix: Single) -> None:
+        half = (multiplier[1:] / (2 * self.kept)).astype(np.float32)
+        matrix += half[:, None]
+        matrix += half
+        matrix[np.diag_indices(self.size)] -= (multiplier[1:] + multiplier[0]).astype(np.float32)
 
     def step(self, fraction: float) -> None:
         """One round of alternating directions, when this fraction of the work is done.
@@ -149,31 +153,39 @@ class _Relaxation:
         residual only.
         """
         diagonal = np.diag_indices(self.size)
-        cost = -self.half_penalty
-        cost[diagonal] = self.worth_M
         right = np.zeros(self.size + 1)
         right[0] = self.kept
         weight = self.first_weight * _GROWTH ** (max(fraction - _HOLD, 0.0) / (1.0 - _HOLD))
-        target = (
-            self._constraints(cost + self.slack + self.nonnegative) + (self._constraints(self.lifted) - right) / weight
-        )
-        self.multiplier = self.inverse @ target
-        adjoint = self._adjoint(self.multiplier)
-        shifted = adjoint - cost - self.lifted / weight
-        self.nonnegative = np.maximum(0.0, shifted - self.slack)
+        single = np.float32(weight)
+        # What is left of cost + slack + nonnegative - adjoint, built up in place.
+        residual = self.slack + self.nonnegative
+        residual -= self.half_penalty
+        residual[diagonal] += self.worth_M.astype(np.float32)
+        target = self._constraints(residual) + (self._constraints(self.lifted) - right) / weight
+        self.multiplier = self._invert(target)
+        self._subtract_adjoint(self.multiplier, residual)
+        # residual + lifted / weight = -(shifted - slack - nonnegative), with the old slack and nonnegative.
+        shifted = self.slack + self.nonnegative
+        residual -= shifted
+        shifted = self.lifted / -single
+        shifted -= residual
+        np.subtract(shifted, self.slack, out=self.nonnegative)
+        np.maximum(self.nonnegative, 0, out=self.nonnegative)
         shifted -= self.nonnegative
-        self.slack = shifted + self.negative_part(shifted)
+        self.slack = self.negative_part(shifted)
+        self.slack += shifted
+        residual += self.slack
+        residual += self.nonnegative
+        offset_M = np.diag(residual).astype(np.float64) - self.worth_M
+        offset_M += self.problem.bias_F[self.rows_M]
         smoothed_M = self.prices.descend(
-            self.rows_M,
-            np.diag(self.lifted),
-            self.problem.bias_F[self.rows_M] + np.diag(self.slack + self.nonnegative - adjoint),
-            weight,
-            _PRICE_STEPS,
+            self.rows_M, np.diag(self.lifted).astype(np.float64), offset_M, weight, _PRICE_STEPS
         )
-        self.worth_M = smoothed_M + self.problem.bias_F[self.rows_M]
-        cost[diagonal] = self.worth_M
-        residual = cost + self.slack + self.nonnegative - adjoint
-        self.lifted = self.lifted + _RELAXATION * weight * residual
+        worth_M = smoothed_M + self.problem.bias_F[self.rows_M]
+        residual[diagonal] += (worth_M - self.worth_M).astype(np.float32)
+        self.worth_M = worth_M
+        residual *= np.float32(_RELAXATION) * single
+        self.lifted += residual
 
     def certificate(self) -> Certificate:
         """The bound that the present multipliers prove."""
@@ -184,7 +196,7 @@ class _Relaxation:
             "core_N": self.core_N,
             "slots": self.slots,
             "multiplier_M": self.multiplier[1:].copy(),
-            "nonnegative_MM": self.nonnegative.copy(),
+            "nonnegative_MM": self.nonnegative.astype(np.float64),
         }
         return Certificate(bound=evaluate(self.problem, **proof), **proof)
 
@@ -194,8 +206,8 @@ def certify(
     *,
     pairs: NDArray[np.int64] | None = None,
     guess_K: NDArray[np.int64] | None = None,
-    core_size: int = 1300,
-    iterations: int = 200,
+    core_size: int = 2048,
+    iterations: int = 300,
     deadline: float = float("inf"),
     target: float = -float("inf"),
     progress: Callable[[float, float], bool | None] | None = None,

@@ -20,6 +20,8 @@ from scipy.optimize import minimize
 
 Array = NDArray[np.float64]
 
+_MARGIN = 0.3
+
 
 def independent_groups(pairs_P2: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """Part the pairs into groups in which no class occurs twice, so that each group can be treated at once."""
@@ -102,10 +104,14 @@ class ClassPrices:
         Returns:
             The smoothed worth q of these features.
         """
+        # Features far from being selected don't matter for a few steps.
+        excess_N = self._smoothed(rows_N) + offset_N + use_N / penalty
+        near_N = excess_N > -_MARGIN * excess_N.max(initial=0.0)
+        everything_N, rows_N = rows_N, rows_N[near_N]
+        offset_N, use_N = offset_N[near_N], use_N[near_N]
         gain_CN, split_PN = self.gain_CF[:, rows_N], self.split_PF[:, rows_N]
         num_classes, smooth, per_class = len(gain_CN), self.smoothing, self.per_class
         first_P, second_P = self.pairs[:, 0], self.pairs[:, 1]
-        latest: list[Array] = []
 
         def lagrangian(prices: Array) -> tuple[float, Array]:
             class_C, pair_P = prices[:num_classes], np.maximum(prices[num_classes:], 0.0)
@@ -114,7 +120,6 @@ class ClassPrices:
             worth_N = smooth * (np.maximum(scaled, 0.0) + np.log1p(decay)).sum(axis=0)
             active_CN = np.where(scaled > 0, 1.0, decay) / (1.0 + decay)
             excess_N = np.maximum(worth_N + offset_N + use_N / penalty, 0.0)
-            latest[:] = [worth_N]
             shared_P = np.minimum(active_CN[first_P], active_CN[second_P]) @ (penalty * excess_N)
             value = per_class * class_C.sum() - (per_class - 1) * pair_P.sum() + penalty / 2 * excess_N @ excess_N
             slope = np.concatenate([per_class - active_CN @ (penalty * excess_N), shared_P - (per_class - 1)])
@@ -128,7 +133,15 @@ class ClassPrices:
         self.class_C, self.pair_P = found.x[:num_classes].copy(), np.maximum(found.x[num_classes:], 0.0)
         lagrangian(found.x)
         self.split_PF[:, rows_N] = split_PN
-        return latest[0]
+        return self._smoothed(everything_N)
+
+    def _smoothed(self, rows_N: NDArray[np.int64]) -> Array:
+        """The worth q of these features, smoothed, their splits balanced by one sweep."""
+        split_PN = self.split_PF[:, rows_N]
+        scaled = self.balance(self.gain_CF[:, rows_N], self.class_C, self.pair_P, split_PN, 1) / self.smoothing
+        self.split_PF[:, rows_N] = split_PN
+        worth_N: Array = self.smoothing * (np.maximum(scaled, 0.0) + np.log1p(np.exp(-np.abs(scaled)))).sum(axis=0)
+        return worth_N
 
     def copy(self) -> ClassPrices:
         """A copy whose prices don't change with these."""

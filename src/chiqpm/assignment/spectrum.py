@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
-Array = NDArray[np.float64]
 Single = NDArray[Any]
 
 _DEGREE = 6
@@ -27,24 +26,23 @@ class NegativePart:
     def __init__(self) -> None:
         self.basis: Single | None = None
 
-    def __call__(self, matrix: Array) -> Array:
+    def __call__(self, single: Single) -> Single:
         """The negative part of the matrix (M,M), with its sign changed: positive semidefinite."""
-        single = matrix.astype(np.float32)
         if self.basis is not None:
             values, vectors = self._iterate(single, self.basis)
             # The basis must reach beyond the last negative eigenvalue.
-            if values[-1] >= 0 or self.basis.shape[1] >= len(matrix):
+            if values[-1] >= 0 or self.basis.shape[1] >= len(single):
                 return self._part(values, vectors)
         values, vectors = eigh(single, overwrite_a=False, check_finite=False, driver="evd")
         return self._part(values, vectors)
 
-    def _part(self, values: Single, vectors: Single) -> Array:
+    def _part(self, values: Single, vectors: Single) -> Single:
         count = int(np.searchsorted(values, 0.0))
         wanted = count + max(_SPARE, count // 8)
         enough = min(wanted, vectors.shape[1])
         self.basis = np.ascontiguousarray(vectors[:, :enough]) if wanted < _LARGEST_SHARE * len(vectors) else None
         half = vectors[:, :count] * np.sqrt(-values[:count])
-        return np.asarray(half @ half.T, dtype=np.float64)
+        return np.asarray(half @ half.T)
 
     def _iterate(self, matrix: Single, basis: Single) -> tuple[Single, Single]:
         # Values in [0, high] are damped, where high bounds the spectrum from above.
