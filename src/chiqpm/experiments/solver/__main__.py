@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--cache", type=Path, default=Path("runs/solver"), help="folder for the instances")
     parser.add_argument("--only", default="", help="measure only instances whose name contains this")
+    parser.add_argument("--table-only", action="store_true", help="measure nothing, show what there is")
     parser.add_argument("--job", default=None, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.job is not None:
@@ -39,12 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = json.loads(options.out.read_text(encoding="utf-8")) if options.out.is_file() else {}
     jobs = [job for job in SUITES[options.suite]() if options.only in job.instance]
     for job in jobs:
-        if job.key not in results:
+        if job.key not in results and not options.table_only:
             load(job.instance, options.cache)
             results[job.key] = _apart(job, options.out, options.cache)
             options.out.parent.mkdir(parents=True, exist_ok=True)
             write_json(options.out, results)
-    sys.stdout.write(table(results[job.key] for job in jobs))
+    sys.stdout.write(table(results[job.key] for job in jobs if job.key in results))
     return 0
 
 

@@ -17,12 +17,14 @@ def reduced() -> list[Job]:
 def benchmark() -> list[Job]:
     """The instances against the exact solvers, and cold starts from five seeds on the large ones."""
     jobs = [Job(f"tiny-{i}", method, seconds=60.0) for i in range(3) for method in ("search", *_EXACT)]
-    jobs += [Job("100x30", "search", seed, 60.0, 1.0, certify=True) for seed in range(5)]
-    jobs += [Job("100x30", method, seconds=240.0) for method in _EXACT]
-    jobs += [Job("birds-1280x48", "search", seed, 5.0) for seed in range(5)]
-    jobs += [Job("birds-1280x48", "search", 0, 110.0, 10.0, certify=True)]
-    jobs += [Job("2048x200", "search", seed, 110.0, 6.0, certify=True) for seed in range(5)]
-    jobs += [Job("2048x1000", "search", seed, 285.0, 20.0, certify=True) for seed in range(2)]
+    jobs += [Job("100x30", seed=seed, seconds=20.0, certify=True) for seed in range(5)]
+    jobs += [Job("100x30", method, seconds=150.0) for method in _EXACT]
+    jobs += [Job("birds-1280x48", seed=seed, seconds=5.0, effort=2.0) for seed in range(5)]
+    jobs += [Job("birds-1280x48", seconds=110.0, effort=10.0, certify=True)]
+    jobs += [Job("2048x200", seed=seed, seconds=60.0, effort=4.0) for seed in range(5)]
+    jobs += [Job("2048x200", seconds=115.0, effort=5.0, certify=True)]
+    jobs += [Job("2048x1000", seconds=290.0, effort=20.0, certify=True)]
+    jobs += [Job("2048x1000", seed=seed, seconds=240.0, effort=20.0) for seed in range(5)]
     return jobs
 
 
