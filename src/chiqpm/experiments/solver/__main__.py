@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--cache", type=Path, default=Path("runs/solver"), help="folder for the instances")
     parser.add_argument("--only", default="", help="measure only instances whose name contains this")
+    parser.add_argument("--longest", type=float, default=float("inf"), help="leave out jobs with a longer time limit")
     parser.add_argument("--table-only", action="store_true", help="measure nothing, show what there is")
     parser.add_argument("--job", default=None, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_json(options.out, measure(Job(**json.loads(options.job)), options.cache))
         return 0
     results = json.loads(options.out.read_text(encoding="utf-8")) if options.out.is_file() else {}
-    jobs = [job for job in SUITES[options.suite]() if options.only in job.instance]
+    jobs = [job for job in SUITES[options.suite]() if options.only in job.instance and job.seconds <= options.longest]
     for job in jobs:
         if job.key not in results and not options.table_only:
             load(job.instance, options.cache)
