@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from chiqpm import monitor as module
 from chiqpm.config import DataConfig
 from chiqpm.conformal import THR, ConformalPredictor, HierarchicalScore
 from chiqpm.errors import ChiqpmError
 from chiqpm.files import write_npz
 from chiqpm.monitor import monitor
+from chiqpm.monitor import watch as module
+from chiqpm.monitor.stream import read_stream
 from chiqpm.recalibration import CALIBRATION_ANSWERS
-from chiqpm.stream import read_stream
 
 NAMES = ("dark", "grey", "light")
 CENTRES = np.array([50.0, 130.0, 210.0])

@@ -22,10 +22,10 @@ from chiqpm.data import UnreadableImageError, load_image
 from chiqpm.errors import ChiqpmError
 from chiqpm.files import digest, read_npz, write_json
 from chiqpm.inference import BATCH_SIZE, Answers
-from chiqpm.monitor_report import MonitorReport, Observed, coverage_of, windows
+from chiqpm.monitor.report import MonitorReport, Observed, coverage_of, windows
+from chiqpm.monitor.stream import StreamImage, read_stream
 from chiqpm.progress import track
 from chiqpm.recalibration import CALIBRATION_ANSWERS
-from chiqpm.stream import StreamImage, read_stream
 
 _FORMAT = 1
 
