@@ -97,12 +97,11 @@ def gather(
         each: called with every batch.
     """
     parts: list[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]] = []
-    progress = bar(total, description, quiet=quiet)
-    for output, labels in batches:
-        parts.append((output.logits.cpu().numpy(), output.features.cpu().numpy(), labels.numpy()))
-        if each is not None:
-            each(output, labels)
-        progress.update(len(labels))
-    progress.close()
+    with bar(total, description, quiet=quiet) as progress:
+        for output, labels in batches:
+            parts.append((output.logits.cpu().numpy(), output.features.cpu().numpy(), labels.numpy()))
+            if each is not None:
+                each(output, labels)
+            progress.update(len(labels))
     logits, features, labels_N = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Answers(logits, features, labels_N)

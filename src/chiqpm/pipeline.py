@@ -173,12 +173,11 @@ class Run:
                     len(self.table.classes),
                     pooling=self.config.dense.pooled_share,
                 )
-                progress = bar(len(self.table.indices("train")), "measuring features", quiet=self.quiet)
-                with torch.inference_mode():
+                total = len(self.table.indices("train"))
+                with torch.inference_mode(), bar(total, "measuring features", quiet=self.quiet) as progress:
                     for inputs, labels in self._plain_training_inputs(model.backbone):  # type: ignore[arg-type]
                         sums.update(inputs, labels)
                         progress.update(len(labels))
-                progress.close()
                 test = self._answer(model, "test", "dense model on test images")
                 write_npz(file, {**vars(sums.compute()), "dense_test_accuracy": np.array(test.accuracy)})
         return stage.key

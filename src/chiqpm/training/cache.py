@@ -63,17 +63,16 @@ def cache_hidden(
     hidden_VN: NDArray[np.float32] | None = None
     device = device or torch.device("cpu")
     frozen = fold_batch_norm(backbone, views[0][0][0][None].to(device, memory_format=torch.channels_last))
-    progress = bar(len(views) * count, description, quiet=quiet)
-    for number, view in enumerate(views):
-        start = 0
-        for hidden in _hidden(frozen, view, workers, device):
-            if hidden_VN is None:
-                shape = (len(views), count, *hidden.shape[1:])
-                hidden_VN = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-            hidden_VN[number, start : start + len(hidden)] = hidden
-            start += len(hidden)
-            progress.update(len(hidden))
-    progress.close()
+    with bar(len(views) * count, description, quiet=quiet) as progress:
+        for number, view in enumerate(views):
+            start = 0
+            for hidden in _hidden(frozen, view, workers, device):
+                if hidden_VN is None:
+                    shape = (len(views), count, *hidden.shape[1:])
+                    hidden_VN = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+                hidden_VN[number, start : start + len(hidden)] = hidden
+                start += len(hidden)
+                progress.update(len(hidden))
     assert hidden_VN is not None
     hidden_VN.flush()  # type: ignore[attr-defined]
     write_json(marker, {"key": key})
