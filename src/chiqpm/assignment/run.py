@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from chiqpm.assignment.bound import certify
 from chiqpm.assignment.count import rows_with_sharing
@@ -115,13 +116,9 @@ class Run:
 
     def _prove(self, pairs: NDArray[np.int64], guess_K: NDArray[np.int64]) -> None:
         try:
-            certify(
-                self.problem,
-                pairs=pairs,
-                guess_K=guess_K,
-                deadline=self.deadline,
-                progress=self._proven,
-            )
+            # The search has the other core; linear algebra on both would only wait for it.
+            with threadpool_limits(1, user_api="blas"):
+                certify(self.problem, pairs=pairs, guess_K=guess_K, deadline=self.deadline, progress=self._proven)
         except BaseException as error:
             self.failure = error
 

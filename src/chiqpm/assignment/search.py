@@ -23,6 +23,7 @@ _REPAIR_STEPS = 8000
 _REPAIR_ATTEMPTS = 4
 _ROW_STEPS = 1500
 _RENEWALS = 60
+_FIRST_SHARE, _ROUND_STEPS, _MOST_ROUNDS, _COOLEST = 0.5, 60, 30, 0.7
 _FREE_HOT, _FREE_COLD = 0.4, 0.04
 _HOT, _COLD = 0.12, 0.015
 _SHORT_LIST = 24
@@ -92,6 +93,7 @@ class Search:
         self.problem, self.deadline, self.effort, self.progress = problem, deadline, effort, progress
         self.state = SearchState(problem, greedy_selection(problem), seed)
         self.separation_FP = separation_FP
+        self.done = 0.0
         self.candidate_M = np.flatnonzero(problem.allowed_F)
         self.pairs = problem.pairs
         # Temperatures are in units of how much a feature's worth varies: to one class, and to all classes together.
@@ -108,9 +110,25 @@ class Search:
         self._repair()
         self._anneal_rows()
         self._record()
-        self._anneal_selection(int(_SELECTION_STEPS * slots * self.effort), _HOT, _COLD, share=0.9)
+        steps = int(_SELECTION_STEPS * slots * self.effort)
+        self._anneal_selection(int(_FIRST_SHARE * steps), _HOT, _COLD, share=0.9 * _FIRST_SHARE)
         self._anneal_rows()
         self._record()
+        self._reheat(int((1 - _FIRST_SHARE) * steps))
+
+    def _reheat(self, steps: int) -> None:
+        """Leave the best solution and come back, again and again, each time from another temperature."""
+        generator = np.random.default_rng(self.state.random)
+        rounds = max(1, min(_MOST_ROUNDS, steps // (_ROUND_STEPS * self.problem.kept_features)))
+        for left in range(rounds, 0, -1):
+            if time.monotonic() > self.deadline or self.incumbent is None:
+                break
+            self.state.set_solution(self.incumbent.selection_K, self.incumbent.rows_CN)
+            hot = _HOT * (_COLD / _HOT) ** generator.uniform(0.0, _COOLEST)
+            self.done = 1.0 - (1.0 - _FIRST_SHARE) * left / rounds
+            self._anneal_selection(steps // rounds, hot, _COLD, share=0.9 / left)
+            self._anneal_rows()
+            self._record()
 
     def satisfied_pairs(self) -> NDArray[np.int64]:
         """The forced pairs that hold in the incumbent (P,2); the others were given up."""
@@ -187,7 +205,8 @@ class Search:
             if self.incumbent is not None and (now - reported > _REPORT_SECONDS or fraction >= 1.0):
                 reported = now
                 self._record()
-                self.progress(min(fraction, 1.0), self.incumbent.rewarded)
+                share_done = _FIRST_SHARE if self.done == 0.0 else 1.0 - self.done
+                self.progress(min(self.done + share_done * fraction, 1.0), self.incumbent.rewarded)
 
     def _anneal_rows(self) -> None:
         """Anneal the rows of the present selection."""

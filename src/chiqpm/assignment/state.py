@@ -61,6 +61,15 @@ class SearchState:
         size = 1 << int(np.ceil(np.log2(16 * len(self.rows_CN))))
         self.bucket = np.bincount((self.hash_C & np.uint64(size - 1)).astype(np.int64), minlength=size).astype(np.int32)
 
+    def set_solution(self, selection_K: NDArray[np.int64], rows_CN: NDArray[np.int64]) -> None:
+        """Take another solution with the same required features in the same slots."""
+        self.selection_K[:] = selection_K
+        self.value_CK = np.ascontiguousarray(self.problem.gain_FC[selection_K].T)
+        self.chosen_F[:] = ~self.problem.allowed_F
+        self.chosen_F[selection_K] = True
+        self.redundancy_F[:] = self.problem.penalty_FF[selection_K].sum(axis=0)
+        self.set_rows(rows_CN)
+
     def rows(self) -> Rows:
         """The rows as the compiled moves take them: the state's own arrays, and work space."""
         num_classes, num_slots = self.has_CK.shape
