@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
 import pytest
 
 from chiqpm.errors import ChiqpmError
+from chiqpm.experiments.solver import gap as gap_command
 from chiqpm.experiments.solver import instances, jobs
 from chiqpm.experiments.solver.__main__ import main
 from chiqpm.experiments.solver.jobs import Job, load, measure
@@ -77,3 +79,11 @@ def test_suites_measure_nothing_twice():
     for suite in SUITES.values():
         keys = [job.key for job in suite()]
         assert len(set(keys)) == len(keys)
+
+
+def test_relaxations_of_the_rows_are_ordered(tmp_path, capsys):
+    options = ["--instance", "random-40x12-10-0.25", "--effort", "0.1", "--seconds", "20", "--cache", str(tmp_path)]
+    assert gap_command.main(options) == 0
+    values = json.loads(capsys.readouterr().out)
+    order = [values[name] for name in ("search", "exact", "equal rows allowed", "linear", "without pairs")]
+    assert all(weaker >= stronger - 1e-6 for stronger, weaker in itertools.pairwise(order))
