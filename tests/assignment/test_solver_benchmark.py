@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,6 +74,15 @@ def test_instances_are_what_their_names_say(tmp_path):
         instances.classifier_weights("lite9")
     with pytest.raises(ChiqpmError, match="instance must be one of"):
         load("nothing", tmp_path)
+
+
+@pytest.mark.parametrize(("suite", "file"), [("benchmark", "assignment.json"), ("scaling", "scaling.json")])
+def test_the_documents_table_is_that_of_its_results(suite, file, capsys):
+    docs = Path(__file__).parents[2] / "docs" / "benchmarks"
+    assert main(["--suite", suite, "--out", str(docs / file), "--table-only"]) == 0
+    text = (docs / "assignment.md").read_text(encoding="utf-8")
+    _, _, rest = text.partition(f"<!-- {suite} -->\n")
+    assert rest.partition(f"<!-- /{suite} -->")[0] == capsys.readouterr().out
 
 
 def test_suites_measure_nothing_twice():
