@@ -51,7 +51,15 @@ def test_a_failure_is_part_of_the_result(tmp_path, monkeypatch):
 
 
 def test_cold_starts_share_a_line():
-    common = {"instance": "a", "method": "search", "seconds": 5.0, "certify": True, "pairs": 3, "satisfied": 3}
+    common = {
+        "instance": "a",
+        "method": "search",
+        "effort": 1.0,
+        "seconds": 5.0,
+        "certify": True,
+        "pairs": 3,
+        "satisfied": 3,
+    }
     lines = table(
         [
             {**common, "objective": 10.0, "bound": 11.0, "took": 1.0, "peak_mb": 100},

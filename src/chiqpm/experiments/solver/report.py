@@ -16,13 +16,13 @@ def table(results: Iterable[dict[str, Any]]) -> str:
     Args:
         results: what `measure` returned.
     """
-    groups: dict[tuple[str, str, float, bool], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, str, float, float, bool], list[dict[str, Any]]] = {}
     for result in results:
-        key = (result["instance"], result["method"], result["seconds"], result["certify"])
+        key = (result["instance"], result["method"], result["effort"], result["seconds"], result["certify"])
         groups.setdefault(key, []).append(result)
     lines = [_HEAD, "|---" * 9 + "|"]
-    for (instance, method, limit, certify), members in groups.items():
-        name = method + (" + proof" if certify else "")
+    for (instance, method, effort, limit, certify), members in groups.items():
+        name = method + (f", effort {effort:g}" if method == "search" else "") + (" + proof" if certify else "")
         found = [member for member in members if "objective" in member]
         if not found:
             lines.append(f"| {instance} | {name} | {len(members)} | {_short(members[0]['failure'])} | | | | | |")

@@ -22,6 +22,7 @@ def benchmark() -> list[Job]:
     jobs += [Job("birds-1280x48", seed=seed, seconds=5.0, effort=2.0) for seed in range(5)]
     jobs += [Job("birds-1280x48", seconds=110.0, effort=10.0, certify=True)]
     jobs += [Job("2048x200", seed=seed, seconds=60.0) for seed in range(5)]
+    jobs += [Job("2048x200", seed=seed, seconds=60.0, effort=4.0) for seed in range(5)]
     jobs += [Job("2048x200", seconds=115.0, effort=5.0, certify=True)]
     jobs += [Job("2048x1000", seconds=290.0, effort=20.0, certify=True)]
     jobs += [Job("2048x1000", seed=seed, seconds=240.0, effort=20.0) for seed in range(5)]
