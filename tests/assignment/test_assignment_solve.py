@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import combinations
 from math import comb
 
@@ -123,6 +124,14 @@ def test_search_is_feasible_repeatable_and_better_than_its_start():
     assert first.weight_CK.dtype == np.uint8
     assert first.bound == float("inf")
     assert solve(problem, effort=1.0, seed=3).objective > first.objective - 1.0
+
+
+def test_the_answer_depends_on_the_seed_and_not_on_the_speed_of_the_machine():
+    problem = large()
+    quick = solve(problem, effort=0.5, seed=3)
+    slow = solve(problem, effort=0.5, seed=3, progress=lambda _: time.sleep(0.05))
+    assert quick.objective == slow.objective
+    assert np.array_equal(quick.weight_CK, slow.weight_CK)
 
 
 def test_a_fixed_row_stays_fixed_in_the_search():

@@ -202,9 +202,12 @@ class Search:
             done += batch
             now = time.monotonic()
             fraction = max(done / steps, (now - began) / allowance)
-            if self.incumbent is not None and (now - reported > _REPORT_SECONDS or fraction >= 1.0):
+            if self.incumbent is None:
+                continue
+            # After every batch, whatever the time: what is recorded decides where a reheating begins.
+            self._record()
+            if now - reported > _REPORT_SECONDS or fraction >= 1.0:
                 reported = now
-                self._record()
                 share_done = _FIRST_SHARE if self.done == 0.0 else 1.0 - self.done
                 self.progress(min(self.done + share_done * fraction, 1.0), self.incumbent.rewarded)
 
