@@ -16,6 +16,7 @@ from PIL import Image
 
 from chiqpm import config_file
 from chiqpm.cli import main
+from chiqpm.cli.memory import keep_freed_memory
 from chiqpm.data.birds import BirdsConfig, write_birds
 from chiqpm.pipeline import fit
 
@@ -259,3 +260,15 @@ def test_quickstart_runs_in_one_command(tmp_path):
     assert result["assignment"]["pairs_satisfied"] == 24
     assert 0 <= result["grounding"]["peaks"]["random_image"] < result["grounding"]["peaks"]["hit"] <= 1
     assert (out / "grounding.json").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc has the settings")
+def test_freed_memory_is_kept_unless_the_user_decides(monkeypatch):
+    for name in [name for name in os.environ if name.startswith(("MALLOC_", "GLIBC_TUNABLES"))]:
+        monkeypatch.delenv(name)
+    assert keep_freed_memory()
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "100000")
+    assert not keep_freed_memory()
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_")
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert not keep_freed_memory()

@@ -13,6 +13,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, subcommand
 
 from chiqpm.cli.commands import Birds, Calibrate, Compare, Evaluate, Explain, Fit, Monitor, Predict, Quickstart
+from chiqpm.cli.memory import keep_freed_memory
 from chiqpm.errors import ChiqpmError
 
 USER_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         command = _parse(given)
         _set_up_messages(quiet=command.quiet)
+        keep_freed_memory()
         command.run()
     except KeyboardInterrupt:
         return _say("interrupted; the same command goes on where it stopped", INTERRUPTED)
