@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +20,34 @@ from chiqpm.pipeline import fit
 from chiqpm.progress import steps
 
 IMAGE_SIZE = 160
+
+_COMPILE = """
+import numpy as np
+from chiqpm.assignment import AssignmentProblem, solve
+similarity = np.random.default_rng(0).normal(size=(30, 20))
+solve(AssignmentProblem(similarity, np.zeros((30, 30)), np.zeros(30), 10, 3, 0.5), effort=0.01)
+"""
+
+
+@contextmanager
+def _search_compiled_aside() -> Iterator[None]:
+    """Have another process compile the search for features, into numba's cache on disk, while birds are drawn.
+
+    That is needed once per installation. Where it fails, or isn't done in time, the search compiles itself.
+    """
+    root = str(Path(__file__).resolve().parents[1])
+    paths = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    other = subprocess.Popen(
+        [sys.executable, "-c", _COMPILE],
+        env={**os.environ, "PYTHONPATH": paths},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield
+    finally:
+        other.kill()
+        other.wait()
 
 
 def quickstart(
@@ -41,18 +74,19 @@ def quickstart(
     """
     folder = out / "birds"
     held_out = max(1, per_class // 4)
-    write_birds(
-        folder,
-        config=BirdsConfig(seed=seed, image_size=IMAGE_SIZE),
-        train=per_class,
-        calibration=held_out,
-        test=held_out,
-        progress=steps("drawing birds", quiet=quiet),
-    )
     if config is None:
         # Duplicates can't occur in drawn images, so they are not looked for.
         config = FitConfig(data=DataConfig(image_size=IMAGE_SIZE, find_duplicates=False))
-    classifier = fit(folder, out, config=replace(config, seed=seed), quiet=quiet)
+    with _search_compiled_aside():
+        write_birds(
+            folder,
+            config=BirdsConfig(seed=seed, image_size=IMAGE_SIZE),
+            train=per_class,
+            calibration=held_out,
+            test=held_out,
+            progress=steps("drawing birds", quiet=quiet),
+        )
+        classifier = fit(folder, out, config=replace(config, seed=seed), quiet=quiet)
     metrics: dict[str, Any] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
     measured = measure_grounding(classifier, folder, images_per_class=grounding_per_class, seed=seed, quiet=quiet)
     grounding = measured.to_dict()
