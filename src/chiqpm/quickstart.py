@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Any
 
 from chiqpm.config import DataConfig, FitConfig
 from chiqpm.data.birds import BirdsConfig, write_birds
+from chiqpm.data.birds.workers import child_environment
 from chiqpm.experiments.grounding import measure_grounding
 from chiqpm.files import write_json
 from chiqpm.pipeline import fit
@@ -35,11 +35,9 @@ def _search_compiled_aside() -> Iterator[None]:
 
     That is needed once per installation. Where it fails, or isn't done in time, the search compiles itself.
     """
-    root = str(Path(__file__).resolve().parents[1])
-    paths = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     other = subprocess.Popen(
         [sys.executable, "-c", _COMPILE],
-        env={**os.environ, "PYTHONPATH": paths},
+        env=child_environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

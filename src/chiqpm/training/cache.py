@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,6 @@ from chiqpm.backbone import Backbone, fold_batch_norm
 from chiqpm.files import write_json
 from chiqpm.loading import affordable_workers, count_cores, load_batches
 from chiqpm.progress import bar
-
-logger = logging.getLogger(__name__)
 
 _BATCH_SIZE = 8
 _MOST_PROCESSES = 32

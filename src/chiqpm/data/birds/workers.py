@@ -88,6 +88,13 @@ def work(task: str) -> None:
     render_share(Path(given["folder"]), datasets, given["share"], given["shares"], report)
 
 
+def child_environment() -> dict[str, str]:
+    """Return the environment in which another interpreter finds this very package, installed or not."""
+    root = str(Path(__file__).resolve().parents[3])
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
 def _count_missing(folder: Path, datasets: Sequence[SyntheticBirds]) -> int:
     return sum(not (folder / name).exists() for dataset in datasets for name in dataset.names)
 
@@ -95,9 +102,7 @@ def _count_missing(folder: Path, datasets: Sequence[SyntheticBirds]) -> int:
 def _run_workers(
     folder: Path, datasets: Sequence[SyntheticBirds], processes: int, report: Callable[[int], None]
 ) -> None:
-    root = str(Path(__file__).resolve().parents[3])
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    environment = child_environment()
     task = {
         "folder": str(folder.resolve()),
         "config": asdict(datasets[0].config),
