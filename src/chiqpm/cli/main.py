@@ -12,8 +12,11 @@ from typing import Annotated, Any, Union
 import tyro
 from tyro.conf import FlagCreatePairsOff, subcommand
 
-from chiqpm.cli.commands import Birds, Calibrate, Compare, Evaluate, Explain, Fit, Monitor, Predict, Quickstart
+from chiqpm.cli.explaining import Compare, Explain
+from chiqpm.cli.fitting import Birds, Fit, Quickstart
+from chiqpm.cli.measuring import Calibrate, Evaluate, Monitor
 from chiqpm.cli.memory import keep_freed_memory
+from chiqpm.cli.predicting import Predict
 from chiqpm.errors import ChiqpmError
 
 USER_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
