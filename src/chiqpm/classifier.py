@@ -24,6 +24,7 @@ from chiqpm.data.transforms import evaluation_transform
 from chiqpm.devices import find_device, place
 from chiqpm.errors import ChiqpmError
 from chiqpm.explain import Explanation, explain_sample
+from chiqpm.feature_names import FEATURE_NAMES, read_feature_names
 from chiqpm.files import write_atomic, write_json
 from chiqpm.inference import BATCH_SIZE
 from chiqpm.model import CHiQPM, keep_features
@@ -258,6 +259,8 @@ def load(path: str | Path, *, device: str = "auto") -> Classifier:
         path: the folder.
         device: "auto", "cpu", "cuda", "mps" ...
 
+    A `features.yaml` in the folder gives names to features.
+
     Returns:
         The classifier; on the same kind of device its predictions are those of the saved one, bit for bit.
 
@@ -282,7 +285,7 @@ def load(path: str | Path, *, device: str = "auto") -> Classifier:
         model.load_state_dict(weights)
     except (KeyError, TypeError, RuntimeError, json.JSONDecodeError, SafetensorError) as error:
         raise ChiqpmError(f"the classifier in {folder} is damaged: {error}") from error
-    calibration = folder / CALIBRATION
+    calibration, named = folder / CALIBRATION, folder / FEATURE_NAMES
     return Classifier(
         place(model, find_device(device)),
         backbone=BackboneConfig(**described["backbone"]),
@@ -291,7 +294,7 @@ def load(path: str | Path, *, device: str = "auto") -> Classifier:
         active_mean_K=np.array(described["active_mean"]),
         predictor=ConformalPredictor.load(calibration) if calibration.exists() else None,
         coverage=described["coverage"],
-        feature_names=described["features"],
+        feature_names=read_feature_names(named, len(model.mean_K)) if named.exists() else described["features"],
     )
 
 
