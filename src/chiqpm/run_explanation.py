@@ -1,0 +1,177 @@
+"""The global explanation of a run: its features and its classes, seen on its training images."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+from torch import nn
+
+from chiqpm import config_file
+from chiqpm.classifier import Classifier, load
+from chiqpm.data import Attributes, ImageTable, find_attributes, read_attributes, read_split
+from chiqpm.data.dataset import ImageDataset
+from chiqpm.explain import (
+    FeatureExplanation,
+    FeatureObserver,
+    ModelExplanation,
+    Observations,
+    explain_features,
+    explain_model,
+)
+from chiqpm.files import read_npz, write_npz
+from chiqpm.inference import answer
+from chiqpm.model import Output
+
+OBSERVATIONS = "observations.npz"
+
+
+@dataclass(frozen=True, eq=False)
+class RunExplanation:
+    """What a run's model is made of.
+
+    Attributes:
+        features: its K features, by index.
+        model: its classes and how they are related.
+        observations: what the values were made from.
+        root: the folder that the paths of `features[k].top` start from.
+    """
+
+    features: list[FeatureExplanation]
+    model: ModelExplanation
+    observations: Observations
+    root: Path
+
+    def to_dict(self, *, maps: bool = False) -> dict[str, Any]:
+        """Return plain values for JSON; the maps of the top images only when asked for."""
+        return {"model": self.model.to_dict(), "features": [f.to_dict(maps=maps) for f in self.features]}
+
+
+def explain_run(
+    run: Path,
+    *,
+    data_folder: Path | None = None,
+    device: str = "auto",
+    images_per_class: int | None = None,
+    top: int = 12,
+    quiet: bool = True,
+) -> RunExplanation:
+    """Explain the features and the classes of a run.
+
+    What was observed of the features while the run was trained lies in its `observations.npz`. A run without this
+    file, or whose model has changed since, costs a pass over its training images; nothing is written.
+
+    Args:
+        run: the run directory.
+        data_folder: the folder of images, where it has moved since the run.
+        device: where to compute, if need be.
+        images_per_class: training images of each class that such a pass looks at; None takes all.
+        top: how many of the most activating images are kept for each feature.
+        quiet: show no progress bar.
+
+    Raises:
+        FileNotFoundError: the run isn't finished, or its images are gone.
+        ChiqpmError: damaged files, or attributes that don't fit the classes.
+    """
+    classifier = load(run, device=device)
+    table, attributes = open_run_images(run, data_folder)
+    rows = table.indices("train")
+    observations = read_observations(run, classifier.model)
+    if observations is None:
+        if images_per_class is not None:
+            labels_N = table.labels_N[rows]
+            first = [np.flatnonzero(labels_N == label)[:images_per_class] for label in np.unique(labels_N)]
+            rows = rows[np.sort(np.concatenate(first))]
+        observations = observe(classifier, table, rows, quiet=quiet)
+    weight_CK = classifier.model.weight_CK.cpu().numpy()
+    features = explain_features(
+        observations,
+        weight_CK,
+        class_names=classifier.class_names,
+        active_mean_K=classifier.active_mean_K,
+        feature_names=classifier.feature_names,
+        paths=[table.paths[row] for row in rows.tolist()],
+        attribute_names=() if attributes is None else attributes.names,
+        attributes_CA=None if attributes is None else attributes.values_CA,
+        top=top,
+    )
+    model = explain_model(
+        weight_CK,
+        class_names=classifier.class_names,
+        feature_names=classifier.feature_names,
+        features=features,
+        observations=observations,
+    )
+    return RunExplanation(features, model, observations, table.root)
+
+
+def observe(
+    classifier: Classifier, table: ImageTable, rows_N: NDArray[np.int64], *, seed: int = 0, quiet: bool = True
+) -> Observations:
+    """Pass over some images of a table and keep what features are explained by; memory doesn't grow with the images."""
+    num_classes, num_features = classifier.model.weight_CK.shape
+    observer = FeatureObserver(num_classes, num_features, seed=seed)
+
+    def each(output: Output, labels: torch.Tensor) -> None:
+        observer.update(output.features, output.maps, labels)
+
+    limit = classifier.data_config.max_pixels
+    dataset = ImageDataset(table, rows_N, classifier.transform, max_pixels=limit)
+    answer(
+        classifier.model, dataset, device=classifier.device, description="observing features", quiet=quiet, each=each
+    )
+    return observer.observations()
+
+
+def write_observations(run: Path, model: nn.Module, observations: Observations) -> None:
+    """Keep observations in a run, with a digest of the model that they belong to."""
+    write_npz(run / OBSERVATIONS, {**vars(observations), "model": np.array(model_digest(model))})
+
+
+def read_observations(run: Path, model: nn.Module) -> Observations | None:
+    """Return a run's observations of this very model, or None."""
+    file = run / OBSERVATIONS
+    if not file.exists():
+        return None
+    arrays = read_npz(file)
+    if str(arrays.get("model")) != model_digest(model):
+        return None
+    return Observations(**{field.name: arrays[field.name] for field in fields(Observations)})
+
+
+def model_digest(model: nn.Module) -> str:
+    """Return the SHA-256 of all parameters and buffers."""
+    found = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        found.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        found.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+def open_run_images(run: Path, data_folder: Path | None = None) -> tuple[ImageTable, Attributes | None]:
+    """Return the images of a run with its split, and what is known about its classes, if anything is.
+
+    Args:
+        run: the run directory.
+        data_folder: the folder of images, where it has moved since the run.
+
+    Raises:
+        FileNotFoundError: the run isn't finished, or its images are gone.
+        ChiqpmError: a split or attributes that don't fit the images.
+    """
+    config = run / "config.yaml"
+    if not config.exists() or not (run / "split.csv").exists():
+        raise FileNotFoundError(f"{run} is no finished run (config.yaml or split.csv is missing)")
+    described = yaml.safe_load(config.read_text(encoding="utf-8"))
+    folder = data_folder or Path(described["data_folder"])
+    if not folder.is_dir():
+        raise FileNotFoundError(f"the images of this run are no longer in {folder}; name their folder with --data")
+    table = read_split(run / "split.csv", folder)
+    file = find_attributes(folder, config_file.read(config).data.attributes)
+    return table, None if file is None else read_attributes(file, table.classes)
