@@ -28,14 +28,16 @@ from chiqpm.data.transforms import evaluation_transform, training_transform
 from chiqpm.dense_checkpoint import load_dense_checkpoint
 from chiqpm.devices import find_device, place
 from chiqpm.evaluation import evaluate
+from chiqpm.explain import FeatureObserver
 from chiqpm.files import digest, read_npz, write_json, write_npz, write_text
 from chiqpm.inference import Answers, answer, gather
 from chiqpm.ledger import Ledger
 from chiqpm.metrics import active_mean
-from chiqpm.model import CHiQPM, DenseClassifier, keep_features
+from chiqpm.model import CHiQPM, DenseClassifier, Output, keep_features
 from chiqpm.pivots import pivot_similarity, separation
 from chiqpm.progress import bar, steps
 from chiqpm.recalibration import CALIBRATION_ANSWERS, write_training_digests
+from chiqpm.run_explanation import write_observations
 from chiqpm.statistics import FeatureStatistics, Statistics
 from chiqpm.training import Batches, CachedBatches, ImageBatches, fine_tune, train_dense
 from chiqpm.training.batches import in_order
@@ -232,8 +234,12 @@ class Run:
                     key=stage.key,
                     quiet=self.quiet,
                 )
-                answers = self._training_answers(model)
+                observer = FeatureObserver(*model.weight_CK.shape, seed=self.config.seed)
+                answers = self._training_answers(
+                    model, lambda output, labels: observer.update(output.features, output.maps, labels)
+                )
                 write_npz(self.out / "train_answers.npz", vars(answers))
+                write_observations(self.out, model, observer.observations())
                 write_training_digests(self.out, self.table)
                 self._classifier(model, active_mean(answers.features_NK, self.config.seed)).save(self.out)
                 self._drop_checkpoints("finetune")
@@ -404,14 +410,14 @@ class Run:
             for images, labels in in_order(self._dataset("train"), 32, self.config.workers):
                 yield backbone(images.to(self.device, memory_format=torch.channels_last)), labels
 
-    def _training_answers(self, model: CHiQPM) -> Answers:
+    def _training_answers(self, model: CHiQPM, each: Callable[[Output, torch.Tensor], None]) -> Answers:
         """Return the sparse model's answers for the training images under the evaluation transform."""
         model.eval()
         with torch.inference_mode():
             inputs = self._plain_training_inputs(model.backbone)  # type: ignore[arg-type]
             batches = ((model.head(maps), labels) for maps, labels in inputs)
             total = len(self.table.indices("train"))
-            return gather(batches, total, description="features of training images", quiet=self.quiet)
+            return gather(batches, total, description="features of training images", quiet=self.quiet, each=each)
 
     def _answer(self, model: DenseClassifier | CHiQPM, part: data.Part, description: str) -> Answers:
         return answer(
