@@ -32,12 +32,14 @@ from chiqpm.config import (
     FitConfig,
 )
 from chiqpm.conformal import SmallCalibrationWarning
+from chiqpm.data import load_image
 from chiqpm.data.birds import BirdsConfig, write_birds
 from chiqpm.errors import ChiqpmError
 from chiqpm.experiments.claims import measure_claims, random_divisions
 from chiqpm.experiments.grounding import measure_grounding
 from chiqpm.pipeline import Run
 from chiqpm.presets import preset
+from chiqpm.run_explanation import explain_run, read_observations
 from chiqpm.training import TrainingDivergedError
 
 CONFIG = FitConfig(
@@ -93,6 +95,7 @@ def test_a_run_leaves_one_artefact_a_stage(finished):
         "classifier.json",
         "calibration.npz",
         "metrics.json",
+        "observations.npz",
         "examples.npz",
         "figures",
     } <= names
@@ -133,6 +136,35 @@ def test_loading_gives_the_same_predictions_bit_for_bit(finished, birds, tmp_pat
     for a, b in zip(first.predict(images), second.predict(images), strict=True):
         assert a.to_dict(maps=True) == b.to_dict(maps=True)
     assert len({prediction.label for prediction in first.predict(images)}) >= 1
+
+
+def test_features_observed_in_training_are_those_of_the_saved_model(finished, tmp_path):
+    explained = explain_run(finished, device="cpu")
+    assert explained.observations.num_images == 40
+    assert [feature.index for feature in explained.features] == list(range(12))
+    classifier = chiqpm.load(finished, device="cpu")
+    top = explained.features[0].top[0]
+    _, features, maps = classifier.outputs([load_image(explained.root / top.path)])
+    assert features[0, 0] == pytest.approx(top.activation, abs=1e-3)
+    np.testing.assert_allclose(maps[0, 0], top.map_HW, atol=1e-3)
+    np.testing.assert_allclose(
+        [f.histogram.components[1].mean for f in explained.features], classifier.active_mean_K, atol=1e-9
+    )
+    without = Path(shutil.copytree(finished, tmp_path / "copy"))
+    (without / "observations.npz").unlink()
+    again = explain_run(without, device="cpu")
+    for one, other in zip(explained.features, again.features, strict=True):
+        assert [image.path for image in one.top[:3]] == [image.path for image in other.top[:3]]
+        assert one.classes[0].mean == pytest.approx(other.classes[0].mean, abs=1e-3) if one.classes else True
+    (without / "features.yaml").write_text("0: a crest\n")
+    assert explain_run(without, device="cpu", images_per_class=2).features[0].words == "feature 0 (a crest)"
+
+
+def test_observations_of_another_model_are_not_used(finished, copy):
+    classifier = chiqpm.load(copy, device="cpu")
+    assert read_observations(copy, classifier.model) is not None
+    classifier.model.mean_K += 1
+    assert read_observations(copy, classifier.model) is None
 
 
 def test_a_prediction_has_label_set_tree_and_picture(finished, birds, tmp_path):

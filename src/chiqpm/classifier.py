@@ -66,6 +66,15 @@ class Prediction:
             "explanation": self.explanation.to_dict(maps=maps),
         }
 
+    def at(self, coverage: float) -> Prediction:
+        """Return the prediction with its set at another coverage, without looking at the image again.
+
+        Raises:
+            ChiqpmError: the coverage lies outside (0, 1), or the sets of the classifier's score don't lie within each
+                other.
+        """
+        return _prediction(self.explanation.at(coverage), self.picture)
+
     def figure(self, *, examples: Mapping[int, Any] | None = None) -> Figure:
         """Draw the explanation."""
         from chiqpm.explain.drawing import draw_explanation
@@ -78,6 +87,11 @@ class Prediction:
 
         figure, title = self.figure(examples=examples), f"Why {self.label}?"
         save_figure(figure, path, title=title, description=self.explanation.text())
+
+
+def _prediction(explanation: Explanation, picture: Image.Image) -> Prediction:
+    members = tuple(explanation.class_names[index] for index in explanation.set_classes)
+    return Prediction(explanation.predicted_name, members, explanation.coverage, explanation, picture)
 
 
 class Classifier:
@@ -171,6 +185,8 @@ class Classifier:
         logits, features, maps = self.outputs(pictures)
         sets = predictor.predict_set(logits, features, coverage=coverage)
         scores = predictor.scores(logits, features)
+        nested = predictor.score.variants == 1
+        p_values = predictor.p_values(logits, features) if nested else [None] * len(pictures)
         weight_CK = self.model.weight_CK.cpu().numpy()
         predictions = []
         for row, picture in enumerate(pictures):
@@ -185,10 +201,9 @@ class Classifier:
                 coverage=coverage,
                 feature_names=self.feature_names,
                 scores_C=scores[row],
+                p_values_C=p_values[row],
             )
-            members = tuple(self.class_names[index] for index in explanation.set_classes)
-            label = self.class_names[explanation.predicted]
-            predictions.append(Prediction(label, members, coverage, explanation, self.frame(picture)))
+            predictions.append(_prediction(explanation, self.frame(picture)))
         return predictions
 
     def frame(self, picture: Image.Image, limit: int = 640) -> Image.Image:

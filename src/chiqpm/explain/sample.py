@@ -13,7 +13,8 @@ from chiqpm.conformal.hierarchy import class_paths, tree
 from chiqpm.errors import ChiqpmError
 from chiqpm.explain.inputs import class_index, finite_array, names
 from chiqpm.explain.saliency import peak, strength
-from chiqpm.explain.values import Branch, Explanation, FeatureEvidence, FeatureUse, Rival, read_only_map
+from chiqpm.explain.sets import with_set
+from chiqpm.explain.values import Branch, Explanation, FeatureEvidence, FeatureUse, read_only_map
 
 
 def explain_sample(
@@ -29,6 +30,7 @@ def explain_sample(
     feature_names: Sequence[str] | None = None,
     true_class: int | None = None,
     scores_C: Any = None,
+    p_values_C: Any = None,
 ) -> Explanation:
     """Explain the prediction and the prediction set of one image (arXiv 2511.20779, its hierarchical form).
 
@@ -46,6 +48,7 @@ def explain_sample(
         scores_C: nonconformity scores (C,) that order the set. Without them the class that leaves the path
             last comes first, and of those that leave it at one place the one with the most active leaving
             feature.
+        p_values_C: conformal p-values (C,), with which the set can be moved to any coverage.
 
     Raises:
         ChiqpmError: shapes don't fit each other, values aren't finite, another class uses the same features
@@ -80,22 +83,26 @@ def explain_sample(
     scores = None if scores_C is None else np.array(scores_C, dtype=float)
     if scores is not None and scores.shape != (num_classes,):
         raise ChiqpmError(f"the scores must have shape ({num_classes},), received {scores.shape}")
-    members = _entering_order(np.flatnonzero(in_set), predicted, shared, features[leaving], scores)
-    surplus_CK = weight.astype(int) - weight[predicted].astype(int)
-    return Explanation(
+    p_values = None if p_values_C is None else finite_array(p_values_C, "the p-values", (num_classes,))
+    found = Explanation(
         class_names=class_labels,
         predicted=predicted,
         coverage=float(coverage),
-        set_classes=members,
+        set_classes=(),
         features=tuple(
             FeatureEvidence(**vars(uses[k]), peak=peak(maps[k]), map_HW=read_only_map(maps[k]))
             for k in class_paths(features[None], weight, np.array([predicted]))[0, 0].tolist()
         ),
         classes_left=tuple(int((shared >= level).sum()) for level in range(int(weight[predicted].sum()) + 1)),
-        branches=_branches(predicted, shared, leaving, in_set, uses),
-        rivals=tuple(_rival(c, int(shared[c]), surplus_CK[c], uses) for c in members if c != predicted),
+        branches=_branches(predicted, shared, leaving, uses),
+        rivals=(),
         true_class=None if true_class is None else class_index(true_class, "the true class", num_classes),
+        entering=_entering_order(predicted, shared, features[leaving], scores),
+        p_values=None if p_values is None else tuple(p_values.tolist()),
+        uses=tuple(uses),
+        class_features=tuple(tuple(own) for own in weight.nonzero()[1].reshape(num_classes, -1).tolist()),
     )
+    return with_set(found, set(np.flatnonzero(in_set).tolist()))
 
 
 def _tree(
@@ -113,37 +120,20 @@ def _tree(
 
 
 def _entering_order(
-    members: NDArray[Any],
-    predicted: int,
-    shared: NDArray[Any],
-    leaving_activation: NDArray[Any],
-    scores: NDArray[Any] | None,
+    predicted: int, shared: NDArray[Any], leaving_activation: NDArray[Any], scores: NDArray[Any] | None
 ) -> tuple[int, ...]:
-    keys = [-leaving_activation[members], -shared[members], members != predicted]
+    keys = [-leaving_activation, -shared, np.arange(len(shared)) != predicted]
     if scores is not None:
-        keys.append(scores[members])
-    return tuple(members[np.lexsort(keys)].tolist())
+        keys.append(scores)
+    return tuple(np.lexsort(keys).tolist())
 
 
 def _branches(
-    predicted: int, shared: NDArray[Any], leaving: NDArray[Any], in_set: NDArray[Any], uses: list[FeatureUse]
+    predicted: int, shared: NDArray[Any], leaving: NDArray[Any], uses: list[FeatureUse]
 ) -> tuple[Branch, ...]:
     groups: dict[tuple[int, int], list[int]] = defaultdict(list)
     for other, place in enumerate(zip(shared.tolist(), leaving.tolist(), strict=True)):
         if other != predicted:
             groups[place].append(other)
     ordered = sorted(groups, key=lambda place: (place[0], -uses[place[1]].activation, place[1]))
-    return tuple(
-        Branch(level, uses[k], tuple(groups[level, k]), tuple(c for c in groups[level, k] if in_set[c]))
-        for level, k in ordered
-    )
-
-
-def _rival(other: int, level: int, surplus_K: NDArray[Any], uses: list[FeatureUse]) -> Rival:
-    """`surplus_K` is 1 where only the rival uses a feature, -1 where only the prediction does."""
-
-    def strongest_first(mask_K: NDArray[Any]) -> tuple[FeatureUse, ...]:
-        found = [uses[k] for k in np.flatnonzero(mask_K).tolist()]
-        return tuple(sorted(found, key=lambda use: -use.activation))
-
-    return Rival(other, level, own=strongest_first(surplus_K > 0), missing=strongest_first(surplus_K < 0))
+    return tuple(Branch(level, uses[k], tuple(groups[level, k]), ()) for level, k in ordered)

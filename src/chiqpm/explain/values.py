@@ -114,6 +114,11 @@ class Explanation:
             leaving feature first.
         rivals: the set's classes other than the prediction, in the order of `set_classes`.
         true_class: the label, where it is known.
+        entering: all C classes in the order in which they enter a set as the coverage grows.
+        p_values: conformal p-value of each class: at coverage q the set holds those above 1 - q; None where the sets
+            of different coverages don't lie within each other, or where it isn't known.
+        uses: all K features in this image, by index.
+        class_features: indices of the n features of each class, ascending.
     """
 
     class_names: tuple[str, ...]
@@ -125,6 +130,10 @@ class Explanation:
     branches: tuple[Branch, ...]
     rivals: tuple[Rival, ...]
     true_class: int | None = None
+    entering: tuple[int, ...] = ()
+    p_values: tuple[float, ...] | None = None
+    uses: tuple[FeatureUse, ...] = ()
+    class_features: tuple[tuple[int, ...], ...] = ()
 
     @property
     def predicted_name(self) -> str:
@@ -134,6 +143,19 @@ class Explanation:
     def leaving_at(self, level: int) -> tuple[Branch, ...]:
         """Return the branches that leave after `level` shared features."""
         return tuple(branch for branch in self.branches if branch.level == level)
+
+    def at(self, coverage: float) -> Explanation:
+        """Return the explanation with the set at another coverage: it grows or shrinks along the same tree.
+
+        Args:
+            coverage: in (0, 1).
+
+        Raises:
+            ChiqpmError: the coverage lies outside (0, 1), or the p-values aren't known.
+        """
+        from chiqpm.explain.sets import at_coverage
+
+        return at_coverage(self, coverage)
 
     def sentence(self) -> str:
         """Say in one or two sentences what was predicted, what else remains and what separates the two."""
@@ -184,6 +206,10 @@ class Explanation:
                 Rival(r["class_index"], r["level"], _uses(r["own"]), _uses(r["missing"])) for r in plain["rivals"]
             ),
             true_class=plain["true_class"],
+            entering=tuple(plain["entering"]),
+            p_values=None if plain["p_values"] is None else tuple(plain["p_values"]),
+            uses=_uses(plain["uses"]),
+            class_features=tuple(tuple(own) for own in plain["class_features"]),
         )
 
 
