@@ -57,8 +57,8 @@ class Features(NamedTuple):
     """What each feature adds for each class."""
     separation_FP: NDArray[np.float64]
     """Reward of each feature for each pair, of which the largest among the selected counts."""
-    screen_MD: NDArray[np.float32]
-    """`gain_FC` and `separation_FP` side by side for the candidates only."""
+    screen_DM: NDArray[np.float32]
+    """`gain_FC` and `separation_FP`, one below the other, for the candidates only."""
     candidate_M: NDArray[np.int64]
     """Features that may enter the selection."""
     bias_F: NDArray[np.float64]
@@ -76,11 +76,11 @@ class Features(NamedTuple):
     base_D: NDArray[np.float32]
     """Work space: what a new feature has to beat for each class and pair."""
     score_M: NDArray[np.float32]
-    """Work space: optimistic worth of each candidate."""
-    top_T: NDArray[np.int64]
-    """Work space: the best candidates of a screen."""
-    value_T: NDArray[np.float64]
-    """Work space: their optimistic worth, descending."""
+    """Work space: predicted worth of each candidate."""
+    best_M: NDArray[np.float32]
+    """Work space: its worth to the best region of a component."""
+    region_M: NDArray[np.float32]
+    """Work space: its worth to a region."""
 
 
 class Regions(NamedTuple):

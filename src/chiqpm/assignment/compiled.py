@@ -33,3 +33,9 @@ def uniform(random: Any) -> Any:  # pragma: no cover - compiled
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     z = z ^ (z >> np.uint64(31))
     return np.float64(z >> np.uint64(11)) * (1.0 / 9007199254740992.0)
+
+
+@compiled
+def gumbel(random: Any) -> Any:  # pragma: no cover - compiled
+    """Next number with the standard Gumbel distribution: the largest sum of value and noise is a draw by exp(value)."""
+    return -np.log(-np.log(uniform(random) + 1e-300) + 1e-300)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from chiqpm.assignment.compiled import compiled, uniform
+from chiqpm.assignment.compiled import compiled, gumbel, uniform
 from chiqpm.assignment.rows import chain, exchange, put_row, take_row, unmark
 
 _LEAST_GAIN = 1e-9
@@ -54,11 +54,7 @@ def draw_row(
         for added in range(num_slots):
             if rows.has_CK[first, added]:
                 continue
-            value = (
-                rows.value_CK[c, added]
-                - rows.value_CK[c, dropped]
-                - temperature * np.log(-np.log(uniform(random) + 1e-300) + 1e-300)
-            )
+            value = rows.value_CK[c, added] - rows.value_CK[c, dropped] + temperature * gumbel(random)
             if value <= best:
                 continue
             agrees = True

@@ -141,11 +141,11 @@ def anneal_rows(steps: int, hot: float, cold: float, random: Any, rows: Any) -> 
 
 
 @compiled
-def find_best(k: int, rows: Any) -> Any:  # pragma: no cover - compiled
+def find_best(k: int, leaving: bool, rows: Any) -> Any:  # pragma: no cover - compiled
     """Note each class's best exchange that involves slot k; returns how many would help.
 
     A region is walked through once, whichever of its classes is looked at first. Only components marked in
-    `changed_C` are looked at.
+    `changed_C` are looked at, and only classes that use the slot where they are to leave it.
     """
     has_CK, value_CK, best_C, seen_CK = rows.has_CK, rows.value_CK, rows.best_C, rows.seen_CK
     num_classes, num_slots = has_CK.shape
@@ -159,6 +159,8 @@ def find_best(k: int, rows: Any) -> Any:  # pragma: no cover - compiled
             continue
         alone = rows.start[c] == rows.start[c + 1]
         uses = has_CK[c, k]
+        if leaving and not uses:
+            continue
         for j in range(num_slots if uses else per_class):
             h = j if uses else rows.rows_CN[c, j]
             if uses and has_CK[c, h]:
@@ -201,14 +203,11 @@ def next_best(c: int, k: int, below: float, rows: Any) -> Any:  # pragma: no cov
 
 
 @compiled
-def polish_slot(k: int, random: Any, rows: Any) -> Any:  # pragma: no cover - compiled
-    """Improve by exchanges that involve slot k until none helps; returns the gain.
-
-    Only components marked in `changed_C` are looked at.
-    """
+def improve(k: int, leaving: bool, random: Any, rows: Any) -> Any:  # pragma: no cover - compiled
+    """Improve by exchanges that involve slot k until none helps; returns the gain."""
     num_classes = len(rows.has_CK)
     total = 0.0
-    while find_best(k, rows) > 0:
+    while find_best(k, leaving, rows) > 0:
         for c in range(num_classes):
             rows.changed_C[c] = False
         improved = False
@@ -234,3 +233,21 @@ def polish_slot(k: int, random: Any, rows: Any) -> Any:  # pragma: no cover - co
         if not improved:
             break
     return total
+
+
+@compiled
+def polish_slot(k: int, random: Any, rows: Any) -> Any:  # pragma: no cover - compiled
+    """Improve by exchanges that involve slot k until none helps; returns the gain.
+
+    Only components marked in `changed_C` are looked at.
+    """
+    return improve(k, False, random, rows)
+
+
+@compiled
+def leave_slot(k: int, random: Any, rows: Any) -> Any:  # pragma: no cover - compiled
+    """Let classes that use the worthless slot k take others instead; returns the gain.
+
+    Only components marked in `changed_C` are looked at.
+    """
+    return improve(k, True, random, rows)

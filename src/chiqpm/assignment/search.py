@@ -16,6 +16,7 @@ from chiqpm.assignment.state import SearchState
 _REPORT_SECONDS = 0.2
 _BATCH = 64
 _NEIGHBOURHOOD = 8
+_SHORT_LIST, _LISTED_STEPS = 256, 2048
 _DRAW_HOT, _DRAW_COLD = 7.0, 0.7
 _PAIR_FREE_STEPS = 60
 _SELECTION_STEPS = 600
@@ -26,7 +27,6 @@ _RENEWALS = 60
 _FIRST_SHARE, _ROUND_STEPS, _MOST_ROUNDS, _COOLEST = 0.5, 60, 30, 0.7
 _FREE_HOT, _FREE_COLD = 0.4, 0.04
 _HOT, _COLD = 0.12, 0.015
-_SHORT_LIST = 24
 _ROW_HOT, _ROW_COLD = 0.17, 0.006
 
 
@@ -145,14 +145,16 @@ class Search:
         from chiqpm.assignment.renewal import renew
         from chiqpm.assignment.repair import repair
         from chiqpm.assignment.rows import anneal_rows
-        from chiqpm.assignment.selection_moves import anneal_selection
+        from chiqpm.assignment.selection_moves import anneal_selection, appraise
 
         began = time.monotonic()
         state, regions, rows = self.state, self.state.regions(), self.state.rows()
         anneal_rows(0, 1.0, 1.0, state.random, rows)
         renew(0, 0, 1.0, 1.0, 1.0, state.random, regions, rows)
         repair(0, 1.0, 1.0, 0.0, state.random, self.pairs, rows)
-        anneal_selection(0, 1.0, 1.0, state.random, self._features(), regions, rows)
+        features = self._features(self.candidate_M)
+        anneal_selection(0, 1.0, 1.0, state.random, features, regions, rows)
+        appraise(np.zeros(0), state.random, features._replace(fixed_K=np.ones_like(features.fixed_K)), regions, rows)
         self.deadline += time.monotonic() - began
 
     def _record(self) -> None:
@@ -161,13 +163,13 @@ class Search:
         if self.incumbent is None or rewarded > self.incumbent.rewarded:
             self.incumbent = Incumbent(*self.state.snapshot(), rewarded)
 
-    def _features(self) -> Features:
-        problem, state, candidate_M = self.problem, self.state, self.candidate_M
+    def _features(self, candidate_M: NDArray[np.int64]) -> Features:
+        problem, state = self.problem, self.state
         screen_MD = np.concatenate([problem.gain_FC[candidate_M], self.separation_FP[candidate_M]], axis=1)
         return Features(
             gain_FC=problem.gain_FC,
             separation_FP=self.separation_FP,
-            screen_MD=screen_MD.astype(np.float32),
+            screen_DM=np.ascontiguousarray(screen_MD.T, dtype=np.float32),
             candidate_M=candidate_M,
             bias_F=problem.bias_F,
             penalty_FF=problem.penalty_FF,
@@ -177,20 +179,35 @@ class Search:
             selection_K=state.selection_K,
             base_D=np.empty(screen_MD.shape[1], dtype=np.float32),
             score_M=np.empty(len(candidate_M), dtype=np.float32),
-            top_T=np.zeros(_SHORT_LIST, dtype=np.int64),
-            value_T=np.empty(_SHORT_LIST),
+            best_M=np.empty(len(candidate_M), dtype=np.float32),
+            region_M=np.empty(len(candidate_M), dtype=np.float32),
         )
+
+    def _shortlist(self) -> Features:
+        """The candidates that would improve most, or worsen least, if exchanged for a selected feature now."""
+        from chiqpm.assignment.selection_moves import appraise
+
+        if len(self.candidate_M) <= _SHORT_LIST + self.problem.kept_features:
+            return self._features(self.candidate_M)
+        state = self.state
+        margin_M = np.full(len(self.candidate_M), -np.inf)
+        appraise(margin_M, state.random, self._features(self.candidate_M), state.regions(), state.rows())
+        margin_M[np.isin(self.candidate_M, state.selection_K)] = np.inf
+        listed = np.argsort(-margin_M, kind="stable")[: _SHORT_LIST + self.problem.kept_features]
+        return self._features(np.sort(self.candidate_M[listed]))
 
     def _anneal_selection(self, steps: int, hot: float, cold: float, share: float) -> None:
         from chiqpm.assignment.renewal import renew
         from chiqpm.assignment.selection_moves import anneal_selection
 
         state = self.state
-        features, regions, rows = self._features(), state.regions(), state.rows()
+        regions, rows = state.regions(), state.rows()
         began = reported = time.monotonic()
         allowance = max(share * (self.deadline - began), 1e-3)
         fraction, done = 0.0, 0
         while done < steps and fraction < 1.0:
+            if done % _LISTED_STEPS == 0:
+                features = self._shortlist()
             batch = min(_BATCH, steps - done)
             following = min(fraction + batch / steps, 1.0)
             temperature, later = (self.unit * hot * (cold / hot) ** f for f in (fraction, following))

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from chiqpm.assignment.compiled import compiled, uniform
-from chiqpm.assignment.rows import chain, polish_slot, restore_rows, save_rows, unmark
+from chiqpm.assignment.compiled import compiled, gumbel, uniform
+from chiqpm.assignment.rows import chain, leave_slot, polish_slot, restore_rows, save_rows, unmark
 
 _FARTHEST = 15.0
 _WORTHLESS = -1e4
@@ -69,14 +69,17 @@ def find_regions(k: int, rows: Any, regions: Any) -> None:  # pragma: no cover -
 
 
 @compiled
-def screen(k: int, rows: Any, features: Any) -> None:  # pragma: no cover - compiled
-    """Optimistic worth of every candidate in the unused slot k to the classes, as if each class chose alone.
+def screen(k: int, features: Any, regions: Any, rows: Any) -> None:  # pragma: no cover - compiled
+    """Predict what every candidate is worth to the classes in the unused slot k.
 
-    A class gives up its least valuable slot for the new feature. The columns behind those of the classes are the
-    pairs' separations, of which the largest among the selected features counts.
+    A class gives up its least valuable slot for the new feature; a class of a component, one that it can give up alone,
+    or the best region of the component gives up a slot together. The columns behind those of the classes are the pairs'
+    separations, of which the largest among the selected features counts.
     """
-    base_D = features.base_D
+    base_D, score_M, region_M, best_M = features.base_D, features.score_M, features.region_M, features.best_M
+    screen_DM = features.screen_DM
     num_classes, num_slots = rows.has_CK.shape
+    find_regions(k, rows, regions)
     for c in range(num_classes):
         base = np.inf
         for j in range(rows.rows_CN.shape[1]):
@@ -84,80 +87,97 @@ def screen(k: int, rows: Any, features: Any) -> None:  # pragma: no cover - comp
             if not rows.locked_CK[c, h] and rows.value_CK[c, h] < base:
                 base = rows.value_CK[c, h]
         base_D[c] = base
+    for j in range(len(regions.grouped)):
+        base_D[regions.grouped[j]] = regions.alone_C[regions.grouped[j]]
     for p in range(features.separation_FP.shape[1]):
         largest = 0.0
         for h in range(num_slots):
             if h != k and features.separation_FP[features.selection_K[h], p] > largest:
                 largest = features.separation_FP[features.selection_K[h], p]
         base_D[num_classes + p] = largest
-    for m in range(features.screen_MD.shape[0]):
-        total = np.float32(0.0)
-        for d in range(features.screen_MD.shape[1]):
-            excess = features.screen_MD[m, d] - base_D[d]
-            total += excess if excess > 0 else np.float32(0.0)
-        features.score_M[m] = total
-
-
-@compiled
-def excess_of_screen(f: int, regions: Any, features: Any) -> Any:  # pragma: no cover - compiled
-    """By how much `screen` overstates feature f, since paired classes give up shared slots only together."""
-    gain_FC, base_D = features.gain_FC, features.base_D
-    excess = 0.0
+    score_M[:] = 0
+    for d in range(len(base_D)):
+        base = base_D[d]
+        for m in range(len(score_M)):
+            score_M[m] += max(screen_DM[d, m] - base, np.float32(0.0))
     for i in range(len(regions.group_start) - 1):
-        optimistic, alone = 0.0, 0.0
-        for j in range(regions.group_start[i], regions.group_start[i + 1]):
-            c = regions.grouped[j]
-            optimistic += max(gain_FC[f, c] - base_D[c], 0.0)
-            alone += max(gain_FC[f, c] - regions.alone_C[c], 0.0)
-        if optimistic == 0.0:
+        if regions.first[i] == regions.first[i + 1]:
             continue
-        best = alone
+        best_M[:] = 0
         for r in range(regions.first[i], regions.first[i + 1]):
-            together = alone - regions.cost[r]
+            region_M[:] = -regions.cost[r]
             for q in range(regions.start[r], regions.start[r + 1]):
                 c = regions.member[q]
-                together += gain_FC[f, c] - max(gain_FC[f, c] - regions.alone_C[c], 0.0)
-            best = max(best, together)
-        excess += optimistic - best
-    return excess
+                base = base_D[c]
+                for m in range(len(score_M)):
+                    region_M[m] += min(screen_DM[c, m], base)
+            for m in range(len(score_M)):
+                best_M[m] = max(best_M[m], region_M[m])
+        for m in range(len(score_M)):
+            score_M[m] += best_M[m]
 
 
 @compiled
-def propose(k: int, temperature: float, random: Any, regions: Any, features: Any) -> Any:  # pragma: no cover - compiled
+def propose(k: int, present: float, temperature: float, random: Any, features: Any) -> Any:  # pragma: no cover - compiled
     """Draw a feature for the unused slot k by its predicted worth, like a heat bath.
 
-    Returns the feature (the present one is among them), and the predicted worth of both.
+    Returns the feature (the one that was there before, worth `present`, is among them), and its predicted worth.
     """
     old = features.selection_K[k]
-    top_T, value_T = features.top_T, features.value_T
-    last = len(top_T) - 1
-    value_T[:] = -np.inf
-    present = 0.0
+    new: Any = old
+    drawn = present
+    highest = present + temperature * gumbel(random)
     for m in range(len(features.candidate_M)):
         f = features.candidate_M[m]
-        if features.chosen_F[f] and f != old:
+        if features.chosen_F[f]:
             continue
         score = features.score_M[m] + features.bias_F[f] - features.redundancy_F[f] + features.penalty_FF[old, f]
-        if f == old:
-            present = score
+        if score + _FARTHEST * temperature < highest:
             continue
-        if score > value_T[last]:
-            place = last
-            while place > 0 and value_T[place - 1] < score:
-                value_T[place], top_T[place] = value_T[place - 1], top_T[place - 1]
-                place -= 1
-            value_T[place], top_T[place] = score, f
-    present -= excess_of_screen(old, regions, features)
-    new, drawn = old, present
-    highest = present - temperature * np.log(-np.log(uniform(random) + 1e-300) + 1e-300)
-    for i in range(last + 1):
-        if value_T[i] + _FARTHEST * temperature < highest:
-            break
-        score = value_T[i] - excess_of_screen(top_T[i], regions, features)
-        noisy = score - temperature * np.log(-np.log(uniform(random) + 1e-300) + 1e-300)
+        noisy = score + temperature * gumbel(random)
         if noisy > highest:
-            highest, new, drawn = noisy, top_T[i], score
-    return new, drawn, present
+            highest, new, drawn = noisy, f, score
+    return new, drawn
+
+
+@compiled
+def empty_slot(k: int, random: Any, features: Any, regions: Any, rows: Any) -> Any:  # pragma: no cover - compiled
+    """Take the feature out of slot k, for which `screen` then predicts others; its classes fall back on other slots.
+
+    Returns the change of the classes' worth, and what the feature was worth altogether.
+    """
+    save_rows(rows)
+    num_classes = len(rows.has_CK)
+    for c in range(num_classes):
+        rows.changed_C[c] = False
+    for c in range(num_classes):
+        if rows.has_CK[c, k]:
+            rows.changed_C[rows.component_C[c]] = True
+    old = features.selection_K[k]
+    nothing: Any = np.int64(-1)
+    change = fill_slot(k, nothing, rows, features)
+    change += leave_slot(k, random, rows)
+    screen(k, features, regions, rows)
+    present = features.bias_F[old] - features.redundancy_F[old] - change
+    for p in range(features.separation_FP.shape[1]):
+        present += max(features.separation_FP[old, p] - features.base_D[num_classes + p], 0.0)
+    return change, present
+
+
+@compiled
+def appraise(margin_M: Any, random: Any, features: Any, regions: Any, rows: Any) -> None:  # pragma: no cover - compiled
+    """Note by how much each candidate would improve on the present feature of the slot where it improves most."""
+    for k in range(rows.has_CK.shape[1]):
+        if features.fixed_K[k]:
+            continue
+        old = features.selection_K[k]
+        change, present = empty_slot(k, random, features, regions, rows)
+        for m in range(len(margin_M)):
+            f = features.candidate_M[m]
+            score = features.score_M[m] + features.bias_F[f] - features.redundancy_F[f] + features.penalty_FF[old, f]
+            margin_M[m] = max(margin_M[m], score - present)
+        fill_slot(k, old, rows, features)
+        restore_rows(rows)
 
 
 @compiled
@@ -184,24 +204,14 @@ def anneal_selection(
     num_classes, num_slots = rows.has_CK.shape
     bias_F, penalty_FF, redundancy_F = features.bias_F, features.penalty_FF, features.redundancy_F
     total = 0.0
-    nothing: Any = np.int64(-1)
     for step in range(steps):
         temperature = hot * (cold / hot) ** (step / steps)
         k = int(uniform(random) * num_slots)
         if features.fixed_K[k]:
             continue
         old = features.selection_K[k]
-        save_rows(rows)
-        for c in range(num_classes):
-            rows.changed_C[c] = False
-        for c in range(num_classes):
-            if rows.has_CK[c, k]:
-                rows.changed_C[rows.component_C[c]] = True
-        gain = fill_slot(k, nothing, rows, features)
-        gain += polish_slot(k, random, rows)
-        screen(k, rows, features)
-        find_regions(k, rows, regions)
-        new, drawn, present = propose(k, temperature, random, regions, features)
+        gain, present = empty_slot(k, random, features, regions, rows)
+        new, drawn = propose(k, present, temperature, random, features)
         if new != old:
             gain += bias_F[new] - bias_F[old] - redundancy_F[new] + penalty_FF[old, new] + redundancy_F[old]
             gain += fill_slot(k, new, rows, features)
