@@ -97,7 +97,7 @@ class OptimiserConfig:
     step_factor: float = 0.4
     """Factor of each reduction (schedule `step`)."""
     batch_size: int = 32
-    """Images per step."""
+    """Images per step, those of all processes together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +175,27 @@ class CalibrationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ComputeConfig:
+    """How the training is computed, watched and kept; what it learns is the same up to rounding."""
+
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    """Mixed precision of the backbone; heads, losses, statistics and weights stay in float32. fp16 wants a GPU."""
+    accumulation: int = 1
+    """Parts in which each process computes its share of a batch, one after the other, to save memory."""
+    sync_batch_norm: bool = True
+    """Several processes share their batch norm's statistics, so that they train as one process with the whole batch."""
+    compile: bool = False
+    """Compile the network with `torch.compile`: minutes at the start, faster steps on GPUs."""
+    deterministic: bool = False
+    """Refuse operations whose results differ from run to run (on GPUs; slower)."""
+    checkpoint_seconds: float = 300.0
+    """Keep the state of the training this often, besides the end of each epoch; 0 keeps it after every step."""
+    tracker: str = "auto"
+    """Who records losses and accuracies: `auto` (TensorBoard where it is installed, in the run's folder `tracking`),
+    `none`, or a tracker of accelerate (`tensorboard`, `wandb`, `mlflow` ...)."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class FitConfig:
     """One run, from images to a calibrated, explained classifier."""
 
@@ -190,6 +211,8 @@ class FitConfig:
     """Second stage."""
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     """Prediction sets."""
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    """Precision, several processes, checkpoints, tracking."""
     seed: int = 0
     """Seed of the training and the search."""
     cached_views: int = 2
