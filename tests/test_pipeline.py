@@ -246,15 +246,15 @@ def test_the_written_configuration_reproduces_the_run(birds, finished, tmp_path)
 def test_an_interrupted_run_goes_on_to_the_same_model(birds, finished, tmp_path, monkeypatch):
     from chiqpm.training import loop
 
-    real, calls = loop._train_epoch, []
+    real, calls = loop._Round._epoch, []
 
-    def interrupted(training, *arguments):
-        calls.append(training.name)
+    def interrupted(self, *arguments):
+        calls.append(self.training.name)
         if len(calls) in (2, 4):
             raise KeyboardInterrupt
-        return real(training, *arguments)
+        return real(self, *arguments)
 
-    monkeypatch.setattr(loop, "_train_epoch", interrupted)
+    monkeypatch.setattr(loop._Round, "_epoch", interrupted)
     out = tmp_path / "run"
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
@@ -267,11 +267,11 @@ def test_an_interrupted_run_goes_on_to_the_same_model(birds, finished, tmp_path,
 def test_a_damaged_checkpoint_is_named_and_not_used(birds, finished, tmp_path, monkeypatch, caplog):
     from chiqpm.training import loop
 
-    out, real = tmp_path / "run", loop._train_epoch
-    monkeypatch.setattr(loop, "_train_epoch", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+    out, real = tmp_path / "run", loop._Round._epoch
+    monkeypatch.setattr(loop._Round, "_epoch", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         chiqpm.fit(birds, out, config=CONFIG)
-    monkeypatch.setattr(loop, "_train_epoch", real)
+    monkeypatch.setattr(loop._Round, "_epoch", real)
     (out / "checkpoints" / "dense.safetensors").write_bytes(b"\x08" * 30)
     chiqpm.fit(birds, out, config=CONFIG)
     assert "dense.safetensors can't be read" in caplog.text

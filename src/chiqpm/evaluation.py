@@ -19,16 +19,23 @@ from chiqpm.data import PARTS, Attributes, ImageTable, read_attributes
 from chiqpm.data.dataset import ImageDataset
 from chiqpm.files import read_npz, write_json, write_npz
 from chiqpm.gallery import draw_gallery, write_examples
-from chiqpm.inference import Answers, answer
+from chiqpm.inference import Answers, Features, answer
 from chiqpm.metrics import class_similarity
 from chiqpm.model import Output
+from chiqpm.processes import Processes
 
 COMPARED_SCORES = ("path", "evidence", "branch", "level_limited", "thr")
 
 
 def evaluate(
-    out: Path, table: ImageTable, config: FitConfig, *, attributes: Path | None = None, quiet: bool = True
-) -> dict[str, Any]:
+    out: Path,
+    table: ImageTable,
+    config: FitConfig,
+    *,
+    attributes: Path | None = None,
+    processes: Processes | None = None,
+    quiet: bool = True,
+) -> dict[str, Any] | None:
     """Measure a finished run on its test images and write `metrics.json`, `test_answers.npz` and `figures/`.
 
     Args:
@@ -36,20 +43,21 @@ def evaluate(
         table: images with the run's split.
         config: the run's options.
         attributes: CSV of class attributes; switches on what needs a similarity of classes.
+        processes: those that divide the images among them; the main one alone computes the numbers and writes.
         quiet: show no progress bar.
 
     Returns:
-        What `metrics.json` holds.
+        What `metrics.json` holds; None in processes that are not the main one.
     """
     classifier = load(out, device=config.device)
-    diversity: list[torch.Tensor] = []
+    diversity: list[NDArray[np.float64]] = []
     weight = classifier.model.weight_CK
     count = config.assignment.features_per_class
 
     def collect(output: Output, labels: torch.Tensor) -> None:
         predicted = output.logits.argmax(dim=1)
         values = metrics.spatial_diversity_per_sample(output.maps, weight, predicted, min(5, count))
-        diversity.append(values.cpu())
+        diversity.append(values.double().cpu().numpy())
 
     dataset = ImageDataset(
         table,
@@ -66,9 +74,15 @@ def evaluate(
         workers=config.workers,
         quiet=quiet,
         each=collect,
+        processes=processes,
     )
+    diversity_N = np.concatenate(diversity) if processes is None else processes.collect(diversity)
+    if processes is not None and not processes.is_main:
+        return None
     write_npz(out / "test_answers.npz", vars(test))
-    train, calibration = (Answers(**read_npz(out / f"{part}_answers.npz")) for part in ("train", "calibration"))
+    seen = read_npz(out / "train_answers.npz")
+    train = Features(seen["features_NK"], seen["labels_N"])
+    calibration = Answers(**read_npz(out / "calibration_answers.npz"))
     known = read_attributes(attributes, table.classes) if attributes is not None else None
     weight_CK = weight.cpu().numpy()
     statistics, assignment = read_npz(out / "statistics.npz"), read_npz(out / "assignment.npz")
@@ -81,7 +95,7 @@ def evaluate(
         "assignment": _assignment(assignment, weight_CK),
         "interpretability": {
             **_interpretability(train, test, weight_CK, known, config.seed),
-            f"sid@{min(5, count)}": float(torch.cat(diversity).double().mean()),
+            f"sid@{min(5, count)}": float(diversity_N.mean()),
         },
         "calibration_score": config.calibration.score,
         "coverage": coverage_table(calibration, test, weight_CK, config.calibration, known),
@@ -170,7 +184,7 @@ def _assignment(arrays: dict[str, Any], weight_CK: NDArray[Any]) -> dict[str, An
 
 
 def _interpretability(
-    train: Answers, test: Answers, weight_CK: NDArray[Any], attributes: Attributes | None, seed: int
+    train: Features, test: Answers, weight_CK: NDArray[Any], attributes: Attributes | None, seed: int
 ) -> dict[str, float]:
     values = {
         "contrastiveness": metrics.contrastiveness(train.features_NK, seed),

@@ -5,20 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from io import RawIOBase
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 
-def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, keep: Path | None = None) -> None:
     """Write a file so that a reader, a crash or a full disk never leaves half of it.
 
     Args:
         path: where the file goes; its folder must exist.
         write: receives the open binary file.
+        keep: where the file that is replaced goes; None drops it.
 
     Raises:
         OSError: the disk is full or read-only; what stood at `path` before is untouched.
@@ -29,10 +33,31 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
             write(file)
             file.flush()
             os.fsync(file.fileno())
+        if keep is not None and path.exists():
+            path.replace(keep)
         Path(temporary).replace(path)
+        sync_folder(path.parent)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the system write down which files a folder has, so that a renamed one survives a loss of power."""
+    if sys.platform == "win32":  # which can't open folders
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_all(file: RawIOBase, data: NDArray[Any]) -> None:
+    """Write all bytes of a contiguous array to an unbuffered file, which may take fewer than it is given at a time."""
+    rest = data.data.cast("B")
+    while rest:
+        rest = rest[file.write(rest) or 0 :]
 
 
 def write_text(path: Path, text: str) -> None:

@@ -19,22 +19,24 @@ from chiqpm.errors import ChiqpmError
 from chiqpm.explain import Contrast, contrast
 from chiqpm.explain.drawing import draw_contrast, draw_explanation, save_figure
 from chiqpm.files import read_npz, write_npz
-from chiqpm.inference import Answers
+from chiqpm.inference import Answers, Features
 
 EXAMPLES = "examples.npz"
 THUMBNAIL = 96
 
 
-def write_examples(out: Path, classifier: Classifier, table: ImageTable, train: Answers) -> None:
+def write_examples(out: Path, classifier: Classifier, table: ImageTable, train: Features) -> None:
     """Keep one small picture of each class: the training image that has most of the class's features.
 
     Writes `examples.npz` with `pictures` (C, 96, 96, 3).
     """
     rows = table.indices("train")
+    weight_CK = classifier.model.weight_CK.cpu().numpy()
     pictures = np.zeros((len(table.classes), THUMBNAIL, THUMBNAIL, 3), dtype=np.uint8)
     for label in range(len(table.classes)):
         of_class = np.flatnonzero(train.labels_N == label)
-        best = of_class[train.logits_NC[of_class, label].argmax()]
+        evidence = train.features_NK[of_class] @ weight_CK[label]
+        best = of_class[evidence.argmax()]
         pictures[label] = thumbnail(load_image(table.path(int(rows[best]))))
     write_npz(out / EXAMPLES, {"pictures": pictures})
 

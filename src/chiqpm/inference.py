@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from chiqpm.model import Output
+from chiqpm.processes import Processes
 from chiqpm.progress import bar
 from chiqpm.training.batches import in_order
 
@@ -21,8 +22,21 @@ BATCH_SIZE = 16
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What a model says of N images.
+class Features:
+    """What a model sees in N images; 4K + 8 bytes an image.
+
+    Attributes:
+        features_NK: features, as the last layer sees them.
+        labels_N: true classes.
+    """
+
+    features_NK: NDArray[np.float32]
+    labels_N: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Answers(Features):
+    """What a model says of N images; 4(C + K) + 8 bytes an image.
 
     Attributes:
         logits_NC: logits.
@@ -31,8 +45,6 @@ class Answers:
     """
 
     logits_NC: NDArray[np.float32]
-    features_NK: NDArray[np.float32]
-    labels_N: NDArray[np.int64]
 
     @property
     def predicted_N(self) -> NDArray[np.int64]:  # noqa: N802 - axis letters
@@ -46,6 +58,9 @@ class Answers:
         return float((self.predicted_N == self.labels_N).mean())
 
 
+Kept = TypeVar("Kept", bound=Features)
+
+
 def answer(
     model: nn.Module,
     dataset: Dataset[Any],
@@ -55,6 +70,7 @@ def answer(
     workers: int | None = None,
     quiet: bool = True,
     each: Callable[[Output, torch.Tensor], None] | None = None,
+    processes: Processes | None = None,
 ) -> Answers:
     """Run a model over a data set.
 
@@ -65,43 +81,88 @@ def answer(
         description: label of the progress bar.
         workers: loading processes; None chooses.
         quiet: show no progress bar.
-        each: called with the output and the labels of every batch, for what needs the maps.
+        each: called with the output and the labels of every batch, for what needs the maps; in each process with its
+            own batches.
+        processes: those that divide the images among them; all get all answers.
 
     Returns:
         Logits, features and labels of all images, in their order.
     """
-    model.eval()
     with torch.inference_mode():
-        batches = (
-            (model(images.to(device, memory_format=torch.channels_last)), labels)
-            for images, labels in in_order(dataset, BATCH_SIZE, workers)
-        )
-        return gather(batches, len(dataset), description=description, quiet=quiet, each=each)  # type: ignore[arg-type]
+        batches = outputs(model, dataset, device=device, workers=workers, processes=processes)
+        total = len(dataset)  # type: ignore[arg-type]
+        return gather(batches, total, Answers, description=description, quiet=quiet, each=each, processes=processes)
+
+
+def accuracy(
+    model: nn.Module,
+    dataset: Dataset[Any],
+    *,
+    device: torch.device,
+    description: str = "evaluating",
+    workers: int | None = None,
+    quiet: bool = True,
+    processes: Processes | None = None,
+) -> float:
+    """Return the share of the images whose predicted class is the true one; arguments as for `answer`.
+
+    Nothing is kept of the images.
+    """
+    correct, total = 0, len(dataset)  # type: ignore[arg-type]
+    with torch.inference_mode(), bar(total, description, quiet=quiet) as progress:
+        for output, labels in outputs(model, dataset, device=device, workers=workers, processes=processes):
+            correct += int((output.logits.argmax(dim=1).cpu() == labels).sum())
+            progress.update(len(labels) * (1 if processes is None else processes.count))
+    hits = np.array([correct])
+    return float(hits[0] if processes is None else processes.add_array(hits)[0]) / total
+
+
+def outputs(
+    model: nn.Module,
+    dataset: Dataset[Any],
+    *,
+    device: torch.device,
+    workers: int | None = None,
+    processes: Processes | None = None,
+) -> Iterable[tuple[Output, torch.Tensor]]:
+    """Yield a model's outputs for a data set, and the labels, batch by batch; of several processes each has its own."""
+    model.eval()
+    rows_N = None if processes is None else processes.own_rows(len(dataset), BATCH_SIZE)  # type: ignore[arg-type]
+    for images, labels in in_order(dataset, BATCH_SIZE, workers, rows_N):
+        yield model(images.to(device, memory_format=torch.channels_last)), labels
 
 
 def gather(
     batches: Iterable[tuple[Output, torch.Tensor]],
     total: int,
+    kind: type[Kept],
     *,
     description: str,
     quiet: bool = True,
     each: Callable[[Output, torch.Tensor], None] | None = None,
-) -> Answers:
+    processes: Processes | None = None,
+) -> Kept:
     """Collect outputs and labels, batch by batch, without their maps.
 
     Args:
         batches: output and labels of each batch.
         total: number of images, for the progress bar.
+        kind: what to keep: `Answers`, or `Features`, which doesn't grow with the number of classes.
         description: label of the progress bar.
         quiet: show no progress bar.
         each: called with every batch.
+        processes: whose batches these are together, in the order of the processes.
     """
-    parts: list[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]] = []
+    names = [field.name for field in fields(kind)]
+    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
+    quiet = quiet or (processes is not None and not processes.is_main)
     with bar(total, description, quiet=quiet) as progress:
         for output, labels in batches:
-            parts.append((output.logits.cpu().numpy(), output.features.cpu().numpy(), labels.numpy()))
+            values = {"logits_NC": output.logits, "features_NK": output.features, "labels_N": labels}
+            for name in names:
+                parts[name].append(values[name].cpu().numpy())
             if each is not None:
                 each(output, labels)
-            progress.update(len(labels))
-    logits, features, labels_N = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Answers(logits, features, labels_N)
+            progress.update(len(labels) * (1 if processes is None else processes.count))
+    join = np.concatenate if processes is None else processes.collect
+    return kind(**{name: join(column) for name, column in parts.items()})

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from chiqpm.errors import ChiqpmError
 from chiqpm.files import digest, write_json
+from chiqpm.processes import Processes
 
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
+T = TypeVar("T")
 
 
 class Ledger:
@@ -23,16 +25,16 @@ class Ledger:
 
     Args:
         path: the JSON file; made on first use.
+        processes: those that work on the run: the main one reads and writes, all agree.
 
     Raises:
         ChiqpmError: the file was written by a version with another format, or is no ledger.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, processes: Processes | None = None) -> None:
         self.path = path
-        self.stages: dict[str, Any] = {}
-        if path.exists():
-            self.stages = _read(path)
+        self._on_main = processes.on_main if processes is not None else _alone
+        self.stages: dict[str, Any] = self._on_main(lambda: _read(path) if path.exists() else {})
 
     @contextmanager
     def stage(self, name: str, made_from: Mapping[str, Any], products: list[Path]) -> Iterator[StageState]:
@@ -46,14 +48,18 @@ class Ledger:
         made = json.loads(json.dumps(made_from))
         key = digest({"stage": name, **made})
         known = self.stages.get(name)
-        done = known is not None and known["key"] == key and all(product.exists() for product in products)
+        done = self._on_main(
+            lambda: known is not None and known["key"] == key and all(product.exists() for product in products)
+        )
         if known is not None and not done:
             logger.info("%s: doing it again, because %s", name, _reason(known["made_from"], made))
         start = time.monotonic()
         yield StageState(key, done)
         if not done:
             self.stages[name] = {"key": key, "seconds": round(time.monotonic() - start, 2), "made_from": made}
-            write_json(self.path, {"format": FORMAT, "stages": self.stages})
+            content = {"format": FORMAT, "stages": self.stages}
+            # The others go on when the stage is written down, and so after all its files.
+            self._on_main(lambda: write_json(self.path, content))
 
 
 class StageState:
@@ -61,6 +67,10 @@ class StageState:
 
     def __init__(self, key: str, done: bool) -> None:
         self.key, self.done = key, done
+
+
+def _alone(work: Callable[[], T]) -> T:
+    return work()
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def load_batches(
         raise ChiqpmError(f"workers must be 0 or more, or None to choose; received {workers}")
     loader = DataLoader(
         dataset,
-        batch_sampler=[chunk.tolist() for chunk in order],
+        batch_sampler=_Order(order),
         num_workers=workers,
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
@@ -67,6 +67,19 @@ def load_batches(
         raise type(error)(str(error).strip().rpartition("\n")[2].partition(": ")[2]) from None
     finally:
         torch.set_num_threads(threads)
+
+
+class _Order:
+    """The places of each batch as the loader wants them, made when they are asked for: a list of all would be large."""
+
+    def __init__(self, order: Sequence[NDArray[np.int64]]) -> None:
+        self.order = order
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (chunk.tolist() for chunk in self.order)
 
 
 def affordable_workers(wanted: int, num_images: int) -> int:

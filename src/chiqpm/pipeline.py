@@ -26,24 +26,29 @@ from chiqpm.conformal import ConformalPredictor
 from chiqpm.data.dataset import ImageDataset
 from chiqpm.data.transforms import evaluation_transform, training_transform
 from chiqpm.dense_checkpoint import load_dense_checkpoint
-from chiqpm.devices import find_device, place
+from chiqpm.devices import deterministic_algorithms, place
 from chiqpm.evaluation import evaluate
 from chiqpm.explain import FeatureObserver
 from chiqpm.files import digest, read_npz, write_json, write_npz, write_text
-from chiqpm.inference import Answers, answer, gather
+from chiqpm.inference import Answers, Features, accuracy, answer, gather
 from chiqpm.ledger import Ledger
 from chiqpm.metrics import active_mean
 from chiqpm.model import CHiQPM, DenseClassifier, Output, keep_features
 from chiqpm.pivots import pivot_similarity, separation
+from chiqpm.processes import Processes
 from chiqpm.progress import bar, steps
 from chiqpm.recalibration import CALIBRATION_ANSWERS, write_training_digests
 from chiqpm.run_explanation import write_observations
 from chiqpm.statistics import FeatureStatistics, Statistics
-from chiqpm.training import Batches, CachedBatches, ImageBatches, fine_tune, train_dense
-from chiqpm.training.batches import in_order
+from chiqpm.training import Batches, CachedBatches, ImageBatches, Share, fine_tune, train_dense
+from chiqpm.training.batches import in_order, num_batches
 from chiqpm.training.cache import cache_hidden
+from chiqpm.training.checkpoint import drop_checkpoints
 
 logger = logging.getLogger(__name__)
+
+_EVALUATED_TOGETHER = 32
+"""Training images that are evaluated at once."""
 
 
 def fit(
@@ -52,7 +57,8 @@ def fit(
     """Train, calibrate and evaluate a classifier on a folder of images.
 
     Stages that are finished in the run directory, by the same data and options, are not done again; an interrupted
-    one goes on after its last epoch.
+    one goes on where its training was last kept (`compute.checkpoint_seconds`). Several processes, started by
+    `accelerate launch` or `torchrun`, do it together and see the same `data` and `out`.
 
     Args:
         data: `DIR/<class>/*.jpg`, or `DIR/{train,calibration,test}/<class>/*.jpg`.
@@ -70,7 +76,12 @@ def fit(
         OSError: the run directory can't be written.
     """
     options = config_file.updated(config_file.to_dict(config or FitConfig()), changes)
-    return Run(data, out, config_file.from_dict(options), quiet=quiet).finish()
+    run = Run(data, out, config_file.from_dict(options), quiet=quiet)
+    try:
+        with deterministic_algorithms(run.config.compute.deterministic):
+            return run.finish()
+    finally:
+        run.processes.close()
 
 
 class Run:
@@ -86,15 +97,13 @@ class Run:
     def __init__(self, root: str | Path, out: str | Path, config: FitConfig, *, quiet: bool = True) -> None:
         self.root, self.out = Path(root), Path(out)
         self.config = replace(config, backbone=config.backbone.resolved())
-        self.quiet = quiet
-        self.device = find_device(config.device)
-        self.table = data.open_folder(
-            self.root,
-            replace(config.data, find_duplicates=True),
-            progress=steps("reading images", quiet=self.quiet),
-        )
-        self.out.mkdir(parents=True, exist_ok=True)
-        self.ledger = Ledger(self.out / "stages.json")
+        self.processes = Processes(config.device, compute=config.compute, folder=self.out)
+        self.device = self.processes.device
+        self.quiet = quiet or not self.processes.is_main
+        # One process reads the folder, so that all have the same table.
+        self.table = self.processes.on_main(self._open)
+        self.processes.on_main(lambda: self.out.mkdir(parents=True, exist_ok=True))
+        self.ledger = Ledger(self.out / "stages.json", self.processes)
 
     def finish(self) -> Classifier:
         """Do what isn't done yet, and return the classifier."""
@@ -106,17 +115,18 @@ class Run:
             self.config.assignment.pair_density,
         )
         self.split()
+        self._check_share()
         text = yaml.safe_dump(
             {"data_folder": str(self.root), **config_file.to_dict(self.config)},
             sort_keys=False,
             allow_unicode=True,
         )
-        write_text(self.out / "config.yaml", text)
+        self.processes.on_main(lambda: write_text(self.out / "config.yaml", text))
         dense_key = self.dense()
         assignment_key = self.assign(self.measure(dense_key))
         calibration_key = self.calibrate(self.fine_tune(assignment_key))
         self.evaluate(calibration_key)
-        shutil.rmtree(self.out / "cache", ignore_errors=True)
+        self.processes.on_main(lambda: shutil.rmtree(self.out / "cache", ignore_errors=True))
         return load(self.out, device=self.config.device)
 
     def split(self) -> None:
@@ -125,13 +135,7 @@ class Run:
         made_from = {name: options[name] for name in ("calibration_fraction", "test_fraction", "split_seed", "groups")}
         file = self.out / "split.csv"
         with self.ledger.stage("split", {"options": made_from}, [file]) as stage:
-            if stage.done:
-                self.table = data.apply_split(self.table, file)
-                return
-            self.table = data.split(self.table, self.config.data)
-            data.write_split(self.table, file)
-            if self.config.data.find_duplicates:
-                self._report_duplicates()
+            self.table = self.processes.on_main(lambda: self._divide(file, written=stage.done))
 
     def dense(self) -> str:
         """Train the dense classifier; returns the key of the stage."""
@@ -141,6 +145,7 @@ class Run:
             "preparation": self._preparation(),
             "backbone": asdict(self.config.backbone),
             "dense": asdict(self.config.dense),
+            "compute": self._numerics(),
             "seed": self.config.seed,
         }
         with self.ledger.stage("dense", made_from, [file]) as stage:
@@ -155,12 +160,12 @@ class Run:
                         self.config.dense,
                         seed=self.config.seed,
                         cached=self.cached,
-                        device=self.device,
+                        processes=self.processes,
                         checkpoint=self._checkpoint("dense"),
                         key=stage.key,
                         quiet=self.quiet,
                     )
-                write_weights(file, model)
+                self.processes.on_main(lambda: write_weights(file, model))
                 self._drop_checkpoints("dense")
         return stage.key
 
@@ -179,9 +184,12 @@ class Run:
                 with torch.inference_mode(), bar(total, "measuring features", quiet=self.quiet) as progress:
                     for inputs, labels in self._plain_training_inputs(model.backbone):  # type: ignore[arg-type]
                         sums.update(inputs, labels)
-                        progress.update(len(labels))
-                test = self._answer(model, "test", "dense model on test images")
-                write_npz(file, {**vars(sums.compute()), "dense_test_accuracy": np.array(test.accuracy)})
+                        progress.update(len(labels) * self.processes.count)
+                sums.reduce(self.processes.add_array)
+                accuracy = self._accuracy(model, "test", "dense model on test images")
+                self.processes.on_main(
+                    lambda: write_npz(file, {**vars(sums.compute()), "dense_test_accuracy": np.array(accuracy)})
+                )
         return stage.key
 
     def assign(self, statistics_key: str) -> str:
@@ -191,31 +199,35 @@ class Run:
         made_from = {"statistics": statistics_key, "assignment": asdict(options), "seed": self.config.seed}
         with self.ledger.stage("assignment", made_from, [file]) as stage:
             if not stage.done:
-                logger.info("choosing features (the first time after an installation, the search is compiled)")
-                arrays = read_npz(self.out / "statistics.npz")
-                found, problem = solve_assignment(
-                    Statistics(**{field.name: arrays[field.name] for field in fields(Statistics)}),
-                    self.config,
-                    progress=steps("choosing features", quiet=self.quiet),
-                )
-                write_npz(
-                    file,
-                    {
-                        "selection_K": found.selection_K,
-                        "weight_CK": found.weight_CK,
-                        "objective": np.array(found.objective),
-                        "bound": np.array(np.inf if found.bound is None else found.bound),
-                        "pairs": np.asarray(problem.pairs, dtype=np.int64).reshape(-1, 2),
-                        "pairs_satisfied": np.array(found.pairs_satisfied),
-                    },
-                )
+                self.processes.on_main(lambda: self._solve(file))
         return stage.key
+
+    def _solve(self, file: Path) -> None:
+        logger.info("choosing features (the first time after an installation, the search is compiled)")
+        arrays = read_npz(self.out / "statistics.npz")
+        found, problem = solve_assignment(
+            Statistics(**{field.name: arrays[field.name] for field in fields(Statistics)}),
+            self.config,
+            progress=steps("choosing features", quiet=self.quiet),
+        )
+        write_npz(
+            file,
+            {
+                "selection_K": found.selection_K,
+                "weight_CK": found.weight_CK,
+                "objective": np.array(found.objective),
+                "bound": np.array(np.inf if found.bound is None else found.bound),
+                "pairs": np.asarray(problem.pairs, dtype=np.int64).reshape(-1, 2),
+                "pairs_satisfied": np.array(found.pairs_satisfied),
+            },
+        )
 
     def fine_tune(self, assignment_key: str) -> str:
         """Fine-tune the sparse model and write it, without calibration."""
         made_from = {
             "assignment": assignment_key,
             "finetune": asdict(self.config.finetune),
+            "compute": self._numerics(),
             "seed": self.config.seed,
         }
         products = [self.out / name for name in (WEIGHTS, DESCRIPTION)]
@@ -229,21 +241,26 @@ class Run:
                     self.config.finetune,
                     seed=self.config.seed,
                     cached=self.cached,
-                    device=self.device,
+                    processes=self.processes,
                     checkpoint=self._checkpoint("finetune"),
                     key=stage.key,
                     quiet=self.quiet,
                 )
                 observer = FeatureObserver(*model.weight_CK.shape, seed=self.config.seed)
-                answers = self._training_answers(
+                features = self._training_features(
                     model, lambda output, labels: observer.update(output.features, output.maps, labels)
                 )
-                write_npz(self.out / "train_answers.npz", vars(answers))
-                write_observations(self.out, model, observer.observations())
-                write_training_digests(self.out, self.table)
-                self._classifier(model, active_mean(answers.features_NK, self.config.seed)).save(self.out)
+                self.processes.on_main(lambda: self._write_sparse(model, features, observer))
                 self._drop_checkpoints("finetune")
         return stage.key
+
+    def _write_sparse(self, model: CHiQPM, features: Features, observer: FeatureObserver) -> None:
+        write_npz(self.out / "train_answers.npz", vars(features))
+        if self.processes.count == 1:
+            # Each process has observed its own images; without the file, who explains the run looks at all of them.
+            write_observations(self.out, model, observer.observations())
+        write_training_digests(self.out, self.table)
+        self._classifier(model, active_mean(features.features_NK, self.config.seed)).save(self.out)
 
     def calibrate(self, model_key: str) -> str:
         """Calibrate the prediction sets on images that no training saw."""
@@ -260,15 +277,17 @@ class Run:
             if not stage.done:
                 classifier = load(self.out, device=self.config.device)
                 answers = self._answer(classifier.model, "calibration", "calibrating")
-                weight_CK = classifier.model.weight_CK.cpu().numpy()
-                score = make_score(self.config.calibration.score, weight_CK)
-                classifier.predictor = ConformalPredictor(score).calibrate(
-                    answers.logits_NC, answers.labels_N, answers.features_NK
-                )
-                classifier.coverage = self.config.calibration.coverage
-                write_npz(self.out / CALIBRATION_ANSWERS, vars(answers))
-                classifier.save(self.out)
+                self.processes.on_main(lambda: self._write_calibrated(classifier, answers))
         return stage.key
+
+    def _write_calibrated(self, classifier: Classifier, answers: Answers) -> None:
+        score = make_score(self.config.calibration.score, classifier.model.weight_CK.cpu().numpy())
+        classifier.predictor = ConformalPredictor(score).calibrate(
+            answers.logits_NC, answers.labels_N, answers.features_NK
+        )
+        classifier.coverage = self.config.calibration.coverage
+        write_npz(self.out / CALIBRATION_ANSWERS, vars(answers))
+        classifier.save(self.out)
 
     def evaluate(self, calibration_key: str) -> None:
         """Measure everything on the test images, and draw examples."""
@@ -281,7 +300,14 @@ class Run:
         }
         with self.ledger.stage("evaluation", made_from, [self.out / "metrics.json"]) as stage:
             if not stage.done:
-                evaluate(self.out, self.table, self.config, attributes=attributes, quiet=self.quiet)
+                evaluate(
+                    self.out,
+                    self.table,
+                    self.config,
+                    attributes=attributes,
+                    processes=self.processes,
+                    quiet=self.quiet,
+                )
 
     @cached_property
     def backbone(self) -> Backbone:
@@ -298,6 +324,34 @@ class Run:
     def images_key(self) -> str:
         """Digest of the training images, their classes and their place in the split."""
         return self._part_key("train")
+
+    def _open(self) -> data.ImageTable:
+        return data.open_folder(
+            self.root,
+            replace(self.config.data, find_duplicates=True),
+            progress=steps("reading images", quiet=self.quiet),
+        )
+
+    def _divide(self, file: Path, *, written: bool) -> data.ImageTable:
+        if written:
+            return data.apply_split(self.table, file)
+        table = data.split(self.table, self.config.data)
+        data.write_split(table, file)
+        if self.config.data.find_duplicates:
+            self._report_duplicates(table)
+        return table
+
+    def _check_share(self) -> None:
+        """Refuse processes that would have nothing to do, before any work."""
+        count = len(self.table.indices("train"))
+        share = Share(processes=self.processes.count, accumulation=self.config.compute.accumulation)
+        for optimiser in (self.config.dense.optimiser, self.config.finetune.optimiser):
+            share.check(count // num_batches(count, optimiser.batch_size))
+
+    def _numerics(self) -> dict[str, Any]:
+        """What changes the trained numbers by more than rounding."""
+        compute = self.config.compute
+        return {"precision": compute.precision, "accumulation": compute.accumulation}
 
     def _part_key(self, part: data.Part) -> str:
         table, rows = self.table, self.table.indices(part)
@@ -391,6 +445,7 @@ class Run:
             description="caching frozen part",
             workers=self.config.workers,
             device=self.device,
+            processes=self.processes,
             quiet=self.quiet,
         )
 
@@ -400,26 +455,34 @@ class Run:
         return dataset
 
     def _plain_training_inputs(self, backbone: Backbone) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield maps and labels of the training images under the evaluation transform."""
+        """Yield maps and labels of this process's training images under the evaluation transform."""
+        rows_N = self.processes.own_rows(len(self.table.indices("train")), _EVALUATED_TOGETHER)
         if self.cached:
             hidden_N, labels_N = self._hidden(backbone)[0], self.table.labels_N[self.table.indices("train")]
-            for start in range(0, len(labels_N), 32):
-                hidden = torch.from_numpy(np.array(hidden_N[start : start + 32])).to(self.device)
-                yield backbone.forward_trainable(hidden), torch.from_numpy(labels_N[start : start + 32])
+            for start in range(0, len(rows_N), _EVALUATED_TOGETHER):
+                own = slice(rows_N[start], rows_N[start : start + _EVALUATED_TOGETHER][-1] + 1)
+                hidden = torch.from_numpy(np.array(hidden_N[own])).to(self.device)
+                yield backbone.forward_trainable(hidden), torch.from_numpy(labels_N[own])
         else:
-            for images, labels in in_order(self._dataset("train"), 32, self.config.workers):
+            for images, labels in in_order(self._dataset("train"), _EVALUATED_TOGETHER, self.config.workers, rows_N):
                 yield backbone(images.to(self.device, memory_format=torch.channels_last)), labels
 
-    def _training_answers(self, model: CHiQPM, each: Callable[[Output, torch.Tensor], None]) -> Answers:
-        """Return the sparse model's answers for the training images under the evaluation transform."""
+    def _training_features(self, model: CHiQPM, each: Callable[[Output, torch.Tensor], None]) -> Features:
+        """Return the sparse model's features of the training images under the evaluation transform."""
         model.eval()
         with torch.inference_mode():
             inputs = self._plain_training_inputs(model.backbone)  # type: ignore[arg-type]
-            batches = ((model.head(maps), labels) for maps, labels in inputs)
-            total = len(self.table.indices("train"))
-            return gather(batches, total, description="features of training images", quiet=self.quiet, each=each)
+            return gather(
+                ((model.head(maps), labels) for maps, labels in inputs),
+                len(self.table.indices("train")),
+                Features,
+                description="features of training images",
+                quiet=self.quiet,
+                each=each,
+                processes=self.processes,
+            )
 
-    def _answer(self, model: DenseClassifier | CHiQPM, part: data.Part, description: str) -> Answers:
+    def _answer(self, model: CHiQPM, part: data.Part, description: str) -> Answers:
         return answer(
             model,
             self._dataset(part),
@@ -427,20 +490,32 @@ class Run:
             description=description,
             workers=self.config.workers,
             quiet=self.quiet,
+            processes=self.processes,
+        )
+
+    def _accuracy(self, model: DenseClassifier, part: data.Part, description: str) -> float:
+        return accuracy(
+            model,
+            self._dataset(part),
+            device=self.device,
+            description=description,
+            workers=self.config.workers,
+            quiet=self.quiet,
+            processes=self.processes,
         )
 
     def _checkpoint(self, stage: str) -> Path:
         folder = self.out / "checkpoints"
-        folder.mkdir(exist_ok=True)
+        self.processes.on_main(lambda: folder.mkdir(exist_ok=True))
         return folder / f"{stage}.safetensors"
 
     def _drop_checkpoints(self, stage: str) -> None:
-        for file in (self.out / "checkpoints").glob(f"{stage}*.safetensors"):
-            file.unlink()
+        folder = self.out / "checkpoints"
+        self.processes.on_main(lambda: drop_checkpoints(folder, stage) if folder.exists() else None)
 
-    def _report_duplicates(self) -> None:
+    def _report_duplicates(self, table: data.ImageTable) -> None:
         found = data.find_duplicates(
-            self.table,
+            table,
             max_pixels=self.config.data.max_pixels,
             progress=steps("looking for duplicates", quiet=self.quiet),
         )

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 
 from chiqpm.errors import ChiqpmError
 from chiqpm.mean_shift import mean_shift
-from chiqpm.pooling import check_share, pool_maps
+from chiqpm.pooling import check_share, flat_cells, pool_maps
 
 logger = logging.getLogger(__name__)
 Array = NDArray[np.float64]
@@ -69,8 +71,8 @@ class FeatureStatistics:
         check_share(self.share)
         self.num_features, self.num_classes = num_features, num_classes
         self.count_C = np.zeros(num_classes, dtype=np.int64)
-        self.sum_FC = np.zeros((num_features, num_classes))
-        self.square_FC = np.zeros((num_features, num_classes))
+        self.sum_CF = np.zeros((num_classes, num_features))
+        self.square_CF = np.zeros((num_classes, num_features))
         self.locality_F = np.zeros(num_features)
         self.edge_F = np.zeros(num_features)
 
@@ -87,23 +89,18 @@ class FeatureStatistics:
         self._check_batch(maps_BFHW, labels_B)
         maps_BFHW = maps_BFHW.detach().float()
         pooled_BF = pool_maps(maps_BFHW, self.share)
-        peak_BF = maps_BFHW.amax(dim=(2, 3))
-        sharpness_BF = 1.0 / (maps_BFHW - peak_BF[..., None, None]).exp().sum(dim=(2, 3))
-        pooled, sharpness, on_border = (
-            tensor.cpu().numpy().astype(np.float64) for tensor in (pooled_BF, sharpness_BF, _peak_on_border(maps_BFHW))
-        )
-        if not np.isfinite(pooled).all():
+        if not bool(pooled_BF.isfinite().all()):
             raise ChiqpmError("the feature maps contain values that are not finite; the dense model has diverged")
-        total_B1 = pooled.sum(axis=1, keepdims=True)
-        share = np.divide(pooled, total_B1, out=np.zeros_like(pooled), where=total_B1 > 0)
-        self.locality_F += (share * sharpness).sum(axis=0)
-        self.edge_F -= (share * on_border).sum(axis=0)
-        labels = labels_B.cpu().numpy()
-        self.count_C += np.bincount(labels, minlength=self.num_classes)
-        for label in np.unique(labels):
-            of_class = pooled[labels == label]
-            self.sum_FC[:, label] += of_class.sum(axis=0)
-            self.square_FC[:, label] += np.square(of_class).sum(axis=0)
+        sharpness_BF, on_border_BF = _peaks(maps_BFHW)
+        pooled, sharpness, on_border = (tensor.cpu().double() for tensor in (pooled_BF, sharpness_BF, on_border_BF))
+        total_B1 = pooled.sum(dim=1, keepdim=True)
+        share = (pooled / total_B1).where(total_B1 > 0, 0.0)
+        self.locality_F += (share * sharpness).sum(dim=0).numpy()
+        self.edge_F -= (share * on_border).sum(dim=0).numpy()
+        labels = labels_B.cpu()
+        self.count_C += np.bincount(labels.numpy(), minlength=self.num_classes)
+        torch.from_numpy(self.sum_CF).index_add_(0, labels, pooled)
+        torch.from_numpy(self.square_CF).index_add_(0, labels, pooled.square())
 
     def merge(self, other: FeatureStatistics) -> None:
         """Add the sums of another part of the images, counted elsewhere.
@@ -116,10 +113,19 @@ class FeatureStatistics:
         if own != theirs:
             raise ChiqpmError(f"can't merge statistics of (features, classes, pooled share) {own} with {theirs}")
         self.count_C += other.count_C
-        self.sum_FC += other.sum_FC
-        self.square_FC += other.square_FC
+        self.sum_CF += other.sum_CF
+        self.square_CF += other.square_CF
         self.locality_F += other.locality_F
         self.edge_F += other.edge_F
+
+    def reduce(self, add: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
+        """Make these the sums over the images of all processes.
+
+        Args:
+            add: from an array to its sum over all processes, which must call this together.
+        """
+        for name in ("count_C", "sum_CF", "square_CF", "locality_F", "edge_F"):
+            setattr(self, name, add(getattr(self, name)))
 
     def compute(self) -> Statistics:
         """Compute the constants from the sums.
@@ -136,10 +142,8 @@ class FeatureStatistics:
                 f"{missing[:5].tolist()}); every class needs training images"
             )
         count = self.count_C.sum()
-        mean_F = self.sum_FC.sum(axis=1) / count
-        variance_F = np.maximum(self.square_FC.sum(axis=1) / count - mean_F**2, 0.0)
-        class_mean_FC = self.sum_FC / self.count_C
-        class_variance_FC = np.maximum(self.square_FC / self.count_C - class_mean_FC**2, 0.0)
+        mean_F = self.sum_CF.sum(axis=0) / count
+        variance_F = np.maximum(self.square_CF.sum(axis=0) / count - mean_F**2, 0.0)
         alive_F = variance_F > 1e-12 * np.maximum(mean_F**2, 1e-12)
         if not alive_F.all():
             dead = int((~alive_F).sum())
@@ -147,10 +151,16 @@ class FeatureStatistics:
                 f"{dead} of {self.num_features} features never vary over the training images and can't be selected",
                 stacklevel=2,
             )
-        similarity_FC = _similarity(self.sum_FC, self.count_C, mean_F, np.sqrt(variance_F), alive_F)
+        # The largest arrays first: at F = 2048 and C = 1000 everything together stays below 200 MB.
+        similarity_FC = _similarity(self.sum_CF, self.count_C, mean_F, np.sqrt(variance_F), alive_F)
+        redundancy_FF = redundancy(similarity_FC)
+        class_mean_FC = self.sum_CF.T / self.count_C
+        class_variance_FC = self.square_CF.T / self.count_C
+        class_variance_FC -= class_mean_FC**2
+        np.maximum(class_variance_FC, 0.0, out=class_variance_FC)
         return Statistics(
             similarity_FC=similarity_FC,
-            redundancy_FF=redundancy(similarity_FC),
+            redundancy_FF=redundancy_FF,
             bias_F=locality_bias(self.locality_F / count, self.edge_F),
             mean_F=mean_F,
             std_F=np.sqrt(variance_F),
@@ -184,9 +194,13 @@ def redundancy(similarity_FC: Array) -> Array:
     """
     length_F1 = np.linalg.norm(similarity_FC, axis=1, keepdims=True)
     unit_FC = np.divide(similarity_FC, length_F1, out=np.zeros_like(similarity_FC), where=length_F1 > 0)
-    cosine_FF = np.triu(np.maximum(unit_FC @ unit_FC.T, 0.0), k=1)
-    largest = cosine_FF.max(initial=0.0)
-    redundancy_FF: Array = cosine_FF / largest if largest > 0 else cosine_FF
+    redundancy_FF: Array = unit_FC @ unit_FC.T
+    np.maximum(redundancy_FF, 0.0, out=redundancy_FF)
+    for feature, row_F in enumerate(redundancy_FF):
+        row_F[: feature + 1] = 0.0
+    largest = redundancy_FF.max(initial=0.0)
+    if largest > 0:
+        redundancy_FF /= largest
     return redundancy_FF
 
 
@@ -224,22 +238,29 @@ def _biggest_cluster(values_F: Array) -> tuple[float, float]:
 
 
 def _similarity(
-    sum_FC: Array, count_C: NDArray[np.int64], mean_F: Array, std_F: Array, alive_F: NDArray[np.bool_]
+    sum_CF: Array, count_C: NDArray[np.int64], mean_F: Array, std_F: Array, alive_F: NDArray[np.bool_]
 ) -> Array:
     count = count_C.sum()
     prior_C = count_C / count
-    covariance_FC = sum_FC / count - mean_F[:, None] * prior_C
+    similarity_FC: Array = np.ascontiguousarray(sum_CF.T) / count
+    similarity_FC -= mean_F[:, None] * prior_C
     scale_FC = std_F[:, None] * np.sqrt(prior_C * (1 - prior_C))
     usable_FC = alive_F[:, None] & (scale_FC > 0)
-    similarity_FC = np.divide(covariance_FC, scale_FC, out=np.zeros_like(covariance_FC), where=usable_FC)
-    largest = np.abs(similarity_FC).max()
-    normalised_FC: Array = similarity_FC / largest if largest > 0 else similarity_FC
-    return normalised_FC
+    np.divide(similarity_FC, scale_FC, out=similarity_FC, where=usable_FC)
+    similarity_FC[~usable_FC] = 0.0
+    largest = max(similarity_FC.max(), -similarity_FC.min())
+    if largest > 0:
+        similarity_FC /= largest
+    return similarity_FC
 
 
-def _peak_on_border(maps_BFHW: torch.Tensor) -> torch.Tensor:
-    """1 where a map is largest on the outermost ring of its cells, else 0."""
+def _peaks(maps_BFHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """For each map (B, F): the peak of its softmax, and 1 where the map is largest on the outermost ring of cells."""
     height, width = maps_BFHW.shape[2:]
-    position_BF = maps_BFHW.flatten(2).argmax(dim=2)
-    row_BF, column_BF = position_BF // width, position_BF % width
-    return ((row_BF == 0) | (row_BF == height - 1) | (column_BF == 0) | (column_BF == width - 1)).float()
+    cells, axis, _ = flat_cells(maps_BFHW)
+    peak, position_BF = cells.max(dim=axis, keepdim=True)
+    sharpness_BF = (cells - peak).exp_().sum(dim=axis).reciprocal()
+    cell = torch.arange(height * width, device=maps_BFHW.device)
+    row, column = cell // width, cell % width
+    on_border = (row == 0) | (row == height - 1) | (column == 0) | (column == width - 1)
+    return sharpness_BF, on_border[position_BF.squeeze(axis)]

@@ -5,7 +5,8 @@ The batches of an epoch depend on the seed and the number of the epoch alone, so
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Generator, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,33 +15,43 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from chiqpm.loading import load_batches
-
-Batch = tuple[torch.Tensor, torch.Tensor]
+from chiqpm.training.share import Batch, Share
 
 
 class Batches(Protocol):
     """What the training loop asks for."""
 
-    def __len__(self) -> int:
-        """Return the number of batches in an epoch."""
+    @property
+    def images(self) -> int:
+        """Images of an epoch."""
         ...
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Yield the inputs and labels of an epoch."""
+    def __len__(self) -> int:
+        """Return the number of batches, that is of steps, in an epoch."""
+        ...
+
+    def epoch(self, epoch: int, *, share: Share, first: int = 0) -> Generator[Batch]:
+        """Yield the own parts of the batches of an epoch, in order, from batch `first` on."""
         ...
 
 
 def shuffled(count: int, batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
-    """Return the order of an epoch in chunks; a last chunk of one joins its neighbour (batch norm needs two).
+    """Return the order of an epoch in chunks whose sizes differ by one at most, so that no small one is left over.
 
     >>> [len(chunk) for chunk in shuffled(9, 4, seed=0, epoch=0)]
-    [4, 5]
+    [3, 3, 3]
     """
     order = np.random.default_rng([seed, epoch]).permutation(count)
-    chunks = [order[start : start + batch_size] for start in range(0, count, batch_size)]
-    if len(chunks) > 1 and len(chunks[-1]) == 1:
-        chunks[-2:] = [np.concatenate(chunks[-2:])]
-    return chunks
+    return np.array_split(order, num_batches(count, batch_size))
+
+
+def num_batches(count: int, batch_size: int) -> int:
+    """Return the number of chunks of `shuffled`: as few as the batch size allows, none of a single image.
+
+    Batch norm needs two images, so with a batch size of 2 there may be a chunk of 3.
+    """
+    number = math.ceil(count / batch_size)
+    return max(1, min(number, count // 2) if batch_size > 1 else number)
 
 
 class ImageBatches:
@@ -56,16 +67,23 @@ class ImageBatches:
     def __init__(self, dataset: Dataset[Any], batch_size: int, *, seed: int, workers: int | None = None) -> None:
         self.dataset, self.batch_size, self.seed, self.workers = dataset, batch_size, seed, workers
 
+    @property
+    def images(self) -> int:
+        """Images of an epoch."""
+        return len(self.dataset)  # type: ignore[arg-type]
+
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
-        return len(shuffled(len(self.dataset), self.batch_size, self.seed, 0))  # type: ignore[arg-type]
+        return num_batches(self.images, self.batch_size)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
+    def epoch(self, epoch: int, *, share: Share, first: int = 0) -> Generator[Batch]:
         """Yield images (B, 3, S, S) and labels (B,)."""
         self.dataset.set_epoch(epoch)  # type: ignore[attr-defined]
-        order = shuffled(len(self.dataset), self.batch_size, self.seed, epoch)  # type: ignore[arg-type]
-        for images, labels, _ in load_batches(self.dataset, order, workers=self.workers):
-            yield images, labels
+        chunks = shuffled(self.images, self.batch_size, self.seed, epoch)[first:]
+        parts = [part for chunk in chunks for part in share.parts(chunk)]
+        loaded = load_batches(self.dataset, [own for own, _ in parts], workers=self.workers)
+        for (images, labels, _), (_, rows) in zip(loaded, parts, strict=True):
+            yield Batch(images, labels, rows)
 
 
 class CachedBatches:
@@ -83,28 +101,37 @@ class CachedBatches:
     ) -> None:
         self.hidden_VN, self.labels_N, self.batch_size, self.seed = hidden_VN, labels_N, batch_size, seed
 
+    @property
+    def images(self) -> int:
+        """Images of an epoch."""
+        return len(self.labels_N)
+
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
-        return len(shuffled(len(self.labels_N), self.batch_size, self.seed, 0))
+        return num_batches(self.images, self.batch_size)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
+    def epoch(self, epoch: int, *, share: Share, first: int = 0) -> Generator[Batch]:
         """Yield activations (B, ...) and labels (B,)."""
         views, count = self.hidden_VN.shape[:2]
         hidden_VN: NDArray[Any] = self.hidden_VN
         view_N = np.random.default_rng([self.seed, epoch, 1]).integers(views, size=(count,))
-        for chunk in shuffled(count, self.batch_size, self.seed, epoch):
-            hidden = torch.from_numpy(hidden_VN[view_N[chunk], chunk])
-            yield hidden.contiguous(memory_format=_layout(hidden)), torch.from_numpy(self.labels_N[chunk])
+        for chunk in shuffled(count, self.batch_size, self.seed, epoch)[first:]:
+            for own, rows in share.parts(chunk):
+                hidden = torch.from_numpy(hidden_VN[view_N[own], own])
+                hidden = hidden.contiguous(memory_format=memory_layout(hidden))
+                yield Batch(hidden, torch.from_numpy(self.labels_N[own]), rows)
 
 
-def in_order(dataset: Dataset[Any], batch_size: int, workers: int | None) -> Iterator[Batch]:
-    """Yield every image of a data set once, in its order."""
-    count = len(dataset)  # type: ignore[arg-type]
-    order = [np.arange(start, min(start + batch_size, count)) for start in range(0, count, batch_size)]
+def in_order(
+    dataset: Dataset[Any], batch_size: int, workers: int | None, rows_N: NDArray[np.int64] | None = None
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield every image of a data set once, in its order; with `rows_N`, only those."""
+    rows_N = np.arange(len(dataset)) if rows_N is None else rows_N  # type: ignore[arg-type]
+    order = [rows_N[start : start + batch_size] for start in range(0, len(rows_N), batch_size)]
     for images, labels, _ in load_batches(dataset, order, workers=workers):
         yield images, labels
 
 
-def _layout(hidden: torch.Tensor) -> torch.memory_format:
+def memory_layout(inputs: torch.Tensor) -> torch.memory_format:
     """Channels last makes convolutions on CPUs about a third faster; only images have the four axes that it needs."""
-    return torch.channels_last if hidden.ndim == 4 else torch.contiguous_format
+    return torch.channels_last if inputs.ndim == 4 else torch.contiguous_format

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,9 +14,12 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from chiqpm.backbone import Backbone, fold_batch_norm
-from chiqpm.files import write_json
+from chiqpm.files import write_all, write_json
 from chiqpm.loading import affordable_workers, count_cores, load_batches
+from chiqpm.processes import Processes
 from chiqpm.progress import bar
+
+T = TypeVar("T")
 
 _BATCH_SIZE = 8
 _MOST_PROCESSES = 32
@@ -31,6 +35,7 @@ def cache_hidden(
     description: str,
     workers: int | None = None,
     device: torch.device | None = None,
+    processes: Processes | None = None,
     quiet: bool = True,
 ) -> NDArray[np.float32]:
     """Return the activations of the frozen part for several views of the same images, from disk when they are there.
@@ -46,34 +51,52 @@ def cache_hidden(
         description: label of the progress bar.
         workers: loading processes; None chooses.
         device: where the backbone is; None is the CPU.
+        processes: those that divide the images among them; all see the same disk.
         quiet: show no progress bar.
 
     Returns:
         Array (V views, N images, ...), memory-mapped, read-only.
+
+    Raises:
+        OSError: the disk is full.
     """
+    on_main = _alone if processes is None else processes.on_main
     marker = path.with_suffix(".json")
-    if marker.exists() and path.exists() and json.loads(marker.read_text())["key"] == key:
+    if on_main(lambda: marker.exists() and path.exists() and json.loads(marker.read_text())["key"] == key):
         return _open(path)
-    marker.unlink(missing_ok=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
     count = len(views[0])
-    hidden_VN: NDArray[np.float32] | None = None
+    rows_N = np.arange(count) if processes is None else processes.own_rows(count, _BATCH_SIZE)
     device = device or torch.device("cpu")
-    frozen = fold_batch_norm(backbone, views[0][0][0][None].to(device, memory_format=torch.channels_last))
-    with bar(len(views) * count, description, quiet=quiet) as progress:
+    probe = views[0][0][0][None].to(device, memory_format=torch.channels_last)
+    frozen = fold_batch_norm(backbone, probe)
+    with torch.inference_mode():
+        shape = (len(views), count, *frozen.eval().forward_frozen(probe).shape[1:])
+    row_bytes = 4 * math.prod(shape[2:])
+    offset = on_main(lambda: _make(path, shape))
+    quiet = quiet or (processes is not None and not processes.is_main)
+    # Written, not mapped: on a full disk a mapped file ends the process, and on a network's disk the pages of several
+    # machines overwrite each other.
+    with path.open("r+b", buffering=0) as file, bar(len(views) * len(rows_N), description, quiet=quiet) as progress:
         for number, view in enumerate(views):
-            start = 0
-            for hidden in _hidden(frozen, view, workers, device):
-                if hidden_VN is None:
-                    shape = (len(views), count, *hidden.shape[1:])
-                    hidden_VN = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-                hidden_VN[number, start : start + len(hidden)] = hidden
-                start += len(hidden)
+            file.seek(offset + (number * count + int(rows_N[:1].sum())) * row_bytes)
+            for hidden in _hidden(frozen, view, rows_N, workers, device):
+                write_all(file, np.ascontiguousarray(hidden, dtype=np.float32))
                 progress.update(len(hidden))
-    assert hidden_VN is not None
-    hidden_VN.flush()  # type: ignore[attr-defined]
-    write_json(marker, {"key": key})
+    if processes is not None:
+        processes.wait()
+    on_main(lambda: write_json(marker, {"key": key}))
     return _open(path)
+
+
+def _make(path: Path, shape: tuple[int, ...]) -> int:
+    """Make the file, and return where its numbers begin; what it will hold is not there yet."""
+    path.with_suffix(".json").unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return int(np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape).offset)
+
+
+def _alone(work: Callable[[], T]) -> T:
+    return work()
 
 
 class _Hidden(Dataset[torch.Tensor]):
@@ -89,11 +112,13 @@ class _Hidden(Dataset[torch.Tensor]):
         return hidden[0].clone()
 
 
-def _hidden(frozen: Backbone, view: Any, workers: int | None, device: torch.device) -> Iterator[NDArray[np.float32]]:
-    """Yield the activations of all images in their order, batch by batch."""
-    order = [np.arange(start, min(start + _BATCH_SIZE, len(view))) for start in range(0, len(view), _BATCH_SIZE)]
+def _hidden(
+    frozen: Backbone, view: Any, rows_N: NDArray[np.int64], workers: int | None, device: torch.device
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the activations of some images in their order, batch by batch."""
+    order = [rows_N[start : start + _BATCH_SIZE] for start in range(0, len(rows_N), _BATCH_SIZE)]
     if workers is None and device.type == "cpu":
-        workers = affordable_workers(min(count_cores(), _MOST_PROCESSES), len(view))
+        workers = affordable_workers(min(count_cores(), _MOST_PROCESSES), len(rows_N))
     if device.type == "cpu" and workers:
         for hidden in load_batches(_Hidden(frozen.eval(), view), order, workers=workers):
             yield hidden.numpy()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,18 @@ from torch import nn
 
 from chiqpm.config import OptimiserConfig
 from chiqpm.errors import ChiqpmError
-from chiqpm.model import Output
+from chiqpm.model import CHiQPM, DenseClassifier
+from chiqpm.processes import Processes
 from chiqpm.progress import bar
+from chiqpm.training.batch_norm import synchronise_batch_norm
 from chiqpm.training.batches import Batches
-from chiqpm.training.checkpoint import load_state, read_position, save_state
+from chiqpm.training.checkpoint import Checkpoint, random_state, set_random_state
+from chiqpm.training.dropout import shared_dropout
+from chiqpm.training.optimiser import build_optimiser, build_schedule
+from chiqpm.training.share import Batch, Share
+from chiqpm.training.step import Forward, Loss, Stepper, StepResult
 
 logger = logging.getLogger(__name__)
-Loss = Callable[[Output, torch.Tensor, int], torch.Tensor]
 
 
 class TrainingDivergedError(ChiqpmError):
@@ -43,38 +50,64 @@ class Training:
     Attributes:
         name: how the stage is called in progress bars, messages and checkpoints.
         model: its parameters with `requires_grad` are trained.
-        forward: from a batch of inputs to the model's output.
+        cached: the batches hold activations of the frozen part of the backbone, not images.
         batches: the training data.
         loss: from output, labels and the epoch within the round to a scalar.
         optimiser: learning rates, schedule, batch size.
         head_parameters: parameters that get the head's learning rate.
         epochs: passes over the data.
+        processes: those that train together, and the device.
         first_epoch: epochs of earlier rounds, so that each round sees other batches.
         lr_factor: factor on both learning rates.
         seed: seed of dropout.
-        device: where the model is.
     """
 
     name: str
-    model: nn.Module
-    forward: Callable[[torch.Tensor], Output]
+    model: DenseClassifier | CHiQPM
+    cached: bool
     batches: Batches
     loss: Loss
     optimiser: OptimiserConfig
     head_parameters: Iterable[nn.Parameter]
     epochs: int
-    device: torch.device
+    processes: Processes
     first_epoch: int = 0
     lr_factor: float = 1.0
     seed: int = 0
 
 
+@dataclass
+class _Position:
+    """How far a round has come; what a checkpoint holds besides the tensors."""
+
+    records: list[EpochRecord] = field(default_factory=list)
+    step: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
+    seen: int = 0
+
+    def add(self, result: StepResult) -> None:
+        self.step += 1
+        self.loss_sum += result.loss * result.images
+        self.correct += result.correct
+        self.seen += result.images
+
+    def finish_epoch(self, number: int) -> EpochRecord:
+        record = EpochRecord(number, self.loss_sum / self.seen, self.correct / self.seen)
+        self.records.append(record)
+        self.step, self.loss_sum, self.correct, self.seen = 0, 0.0, 0, 0
+        return record
+
+
 def run(training: Training, *, checkpoint: Path | None = None, key: str = "", quiet: bool = True) -> list[EpochRecord]:
-    """Train, with a checkpoint after every epoch, and resume from one that belongs to the same training.
+    """Train, with a checkpoint now and then and after every epoch, and resume from one of the same training.
+
+    A resumed training sees the same batches and draws the same random numbers as one that was never interrupted. That
+    also holds with another number of processes, up to rounding.
 
     Args:
         training: what to do.
-        checkpoint: file that holds the state between epochs; None keeps none.
+        checkpoint: file that holds the newest state; None keeps none.
         key: digest of all that determines this training; a checkpoint with another key is not used.
         quiet: show no progress bar.
 
@@ -83,96 +116,144 @@ def run(training: Training, *, checkpoint: Path | None = None, key: str = "", qu
 
     Raises:
         TrainingDivergedError: the loss or a weight became infinite or not a number.
+        ChiqpmError: fewer images than processes, or nothing to train.
     """
-    optimiser = build_optimiser(training)
-    steps = len(training.batches)
-    schedule = _schedule(training, steps)
-    records: list[EpochRecord] = []
-    position = read_position(checkpoint) if checkpoint is not None else None
-    if checkpoint is not None and position is not None and position["key"] == key:
-        load_state(checkpoint, training.model, optimiser)
-        records = [EpochRecord(**record) for record in position["records"]]
-        logger.info("%s: resuming after epoch %d of %d", training.name, len(records), training.epochs)
-    progress = bar(training.epochs * steps, training.name, quiet=quiet, initial=len(records) * steps)
-    try:
-        for epoch in range(len(records), training.epochs):
-            records.append(_train_epoch(training, epoch, optimiser, schedule, progress))
-            if checkpoint is not None:
-                position = {"key": key, "records": [vars(record) for record in records]}
-                save_state(checkpoint, training.model, optimiser, position)
-    except TrainingDivergedError as error:
-        kept = (
-            f"the state after epoch {len(records)} is kept in {checkpoint}"
-            if checkpoint and records
-            else "no epoch was complete"
+    processes = training.processes
+    share = Share(processes.rank, processes.count, processes.compute.accumulation)
+    share.check(training.batches.images // len(training.batches))
+    if processes.count > 1 and processes.compute.sync_batch_norm:
+        synchronise_batch_norm(training.model, processes.device)
+    with shared_dropout(training.model) as dropouts:
+        optimiser = build_optimiser(
+            training.model,
+            training.head_parameters,
+            training.optimiser,
+            lr_factor=training.lr_factor,
+            name=training.name,
         )
-        raise TrainingDivergedError(f"{error}; {kept}. Lower the learning rates of this stage.") from None
-    finally:
-        progress.close()
+        kept = None if checkpoint is None else Checkpoint(checkpoint, key)
+        # The states are read before the network is wrapped, which may copy them to other processes.
+        found = None if kept is None else kept.load(training.model, optimiser)
+        stepper = Stepper(
+            Forward(training.model, cached=training.cached),
+            optimiser,
+            training.loss,
+            processes,
+            dropouts=dropouts,
+            accumulation=share.accumulation,
+        )
+        try:
+            records = _Round(training, share, stepper, kept).run(found, quiet=quiet)
+        finally:
+            processes.accelerator.free_memory()
+    processes.align(training.model)
     return records
 
 
-def build_optimiser(training: Training) -> torch.optim.Optimizer:
-    """Return the optimiser with one group for the backbone and one for the head."""
-    config = training.optimiser
-    head = {id(parameter) for parameter in training.head_parameters}
-    trained = [parameter for parameter in training.model.parameters() if parameter.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in trained if id(p) not in head], "initial_lr": config.lr * training.lr_factor},
-        {"params": [p for p in trained if id(p) in head], "initial_lr": config.head_lr * training.lr_factor},
-    ]
-    groups = [group for group in groups if group["params"]]
-    if not groups:
-        raise ChiqpmError(f"{training.name}: nothing to train; unfreeze a part of the backbone or add a head")
-    if config.name == "adamw":
-        return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
-    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+class _Round:
+    """The epochs of one round and its checkpoints."""
 
+    def __init__(self, training: Training, share: Share, stepper: Stepper, checkpoint: Checkpoint | None) -> None:
+        self.training, self.share, self.stepper, self.checkpoint = training, share, stepper, checkpoint
+        self.processes = training.processes
+        self.steps = len(training.batches)
+        self.schedule = build_schedule(training.optimiser, epochs=training.epochs, steps=self.steps)
+        self.position = _Position()
+        self.random: dict[str, str] | None = None
+        self.saved_at = time.monotonic()
 
-def _schedule(training: Training, steps: int) -> Callable[[int], float]:
-    config, total = training.optimiser, training.epochs * steps
-    warm_up = min(steps, max(1, total // 20))
+    def run(self, found: dict[str, Any] | None, *, quiet: bool) -> list[EpochRecord]:
+        training = self.training
+        if found is not None:
+            self._resume(found)
+        position = self.position
+        done = len(position.records) * self.steps + position.step
+        quiet = quiet or not self.processes.is_main
+        progress = bar(training.epochs * self.steps, training.name, quiet=quiet, initial=done)
+        try:
+            for epoch in range(len(position.records), training.epochs):
+                self._epoch(epoch, progress)
+                self._save()
+        except TrainingDivergedError as error:
+            kept = (
+                f"the state after epoch {len(position.records)} is kept in {self.checkpoint.path}"
+                if self.checkpoint and position.records
+                else "no epoch was complete"
+            )
+            raise TrainingDivergedError(f"{error}; {kept}. Lower the learning rates of this stage.") from None
+        finally:
+            progress.close()
+        return position.records
 
-    def cosine(step: int) -> float:
-        if step < warm_up:
-            return (step + 1) / (warm_up + 1)
-        return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, total - warm_up)))
+    def _epoch(self, epoch: int, progress: Any) -> None:
+        training, position = self.training, self.position
+        training.model.train()
+        overall = training.first_epoch + epoch
+        torch.manual_seed(training.seed * 1_000_003 + overall)
+        parts = training.batches.epoch(overall, share=self.share, first=position.step)
+        while position.step < self.steps:
+            step_parts: Iterator[Batch] = islice(parts, self.share.accumulation)
+            if self.random is not None:
+                # Starting to load draws from torch's generator, so the old state comes after the first part.
+                first = next(step_parts)
+                set_random_state(self.random)
+                self.random = None
+                step_parts = iter([first, *step_parts])
+            self._step(epoch, step_parts)
+            progress.update()
+            text = f"loss {position.loss_sum / position.seen:.3f}, accuracy {position.correct / position.seen:.3f}"
+            progress.set_postfix_str(text, refresh=False)
+            if position.step < self.steps and self._is_time():
+                self._save()
+        parts.close()
+        if not all(bool(p.isfinite().all()) for p in training.model.parameters()):
+            raise TrainingDivergedError(f"a weight of the {training.name} stage is not finite after epoch {epoch + 1}")
+        record = position.finish_epoch(overall + 1)
+        values = {f"{training.name}/epoch loss": record.loss, f"{training.name}/epoch accuracy": record.accuracy}
+        self.processes.log(values, step=(epoch + 1) * self.steps)
 
-    def in_steps(step: int) -> float:
-        return float(config.step_factor ** (step // steps // config.step_epochs))
+    def _step(self, epoch: int, parts: Iterable[Batch]) -> None:
+        training, position = self.training, self.position
+        result = self.stepper.backward(parts, epoch)
+        if not math.isfinite(result.loss):
+            place = f"epoch {epoch + 1} of {training.epochs}, step {position.step + 1} of {self.steps}"
+            raise TrainingDivergedError(f"the loss of the {training.name} stage became {result.loss} at {place}")
+        number = epoch * self.steps + position.step
+        self.stepper.update(self.schedule(number))
+        position.add(result)
+        values = {f"{training.name}/loss": result.loss, f"{training.name}/accuracy": result.correct / result.images}
+        self.processes.log(values, step=number + 1)
 
-    return cosine if config.schedule == "cosine" else in_steps
+    def _is_time(self) -> bool:
+        return time.monotonic() - self.saved_at >= self.processes.compute.checkpoint_seconds
 
+    def _save(self) -> None:
+        """Keep the state; a disk that is full or gone costs this checkpoint, not the training."""
+        self.saved_at = time.monotonic()
+        if self.checkpoint is None or not self.processes.is_main:
+            return
+        position = self.position
+        scaler = self.processes.accelerator.scaler
+        state = {
+            **vars(position),
+            "records": [vars(record) for record in position.records],
+            "random": random_state(),
+            "scaler": None if scaler is None else scaler.state_dict(),
+        }
+        try:
+            self.checkpoint.save(self.training.model, self.stepper.optimiser, state)
+        except OSError as error:
+            logger.warning("the state of the training can't be kept (%s); the training goes on", error)
 
-def _train_epoch(
-    training: Training,
-    epoch: int,
-    optimiser: torch.optim.Optimizer,
-    schedule: Callable[[int], float],
-    progress: Any,
-) -> EpochRecord:
-    training.model.train()
-    overall = training.first_epoch + epoch
-    torch.manual_seed(training.seed * 1_000_003 + overall)
-    loss_sum, correct, seen = 0.0, 0, 0
-    for step, (inputs, labels) in enumerate(training.batches.epoch(overall)):
-        inputs_B, labels_B = inputs.to(training.device), labels.to(training.device)
-        output = training.forward(inputs_B)
-        loss = training.loss(output, labels_B, epoch)
-        value = loss.item()
-        if not math.isfinite(value):
-            place = f"epoch {epoch + 1} of {training.epochs}, step {step + 1} of {len(training.batches)}"
-            raise TrainingDivergedError(f"the loss of the {training.name} stage became {value} at {place}")
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        for group in optimiser.param_groups:
-            group["lr"] = group["initial_lr"] * schedule(epoch * len(training.batches) + step)
-        optimiser.step()
-        loss_sum += value * len(labels)
-        correct += int((output.logits.argmax(dim=1) == labels_B).sum())
-        seen += len(labels)
-        progress.update()
-        progress.set_postfix_str(f"loss {loss_sum / seen:.3f}, accuracy {correct / seen:.3f}", refresh=False)
-    if not all(bool(p.isfinite().all()) for p in training.model.parameters()):
-        raise TrainingDivergedError(f"a weight of the {training.name} stage is not finite after epoch {epoch + 1}")
-    return EpochRecord(overall + 1, loss_sum / seen, correct / seen)
+    def _resume(self, found: dict[str, Any]) -> None:
+        records = [EpochRecord(**record) for record in found["records"]]
+        sums = {name: found[name] for name in ("step", "loss_sum", "correct", "seen")}
+        self.position = _Position(records=records, **sums)
+        self.random = found["random"] if self.position.step else None
+        scaler = self.processes.accelerator.scaler
+        if scaler is not None and found["scaler"] is not None:
+            scaler.load_state_dict(found["scaler"])
+        after = f", step {self.position.step}" if self.position.step else ""
+        logger.info(
+            "%s: resuming after epoch %d%s of %d", self.training.name, len(records), after, self.training.epochs
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -12,8 +11,10 @@ from torch import nn
 from chiqpm.config import DenseConfig, FineTuneConfig
 from chiqpm.losses import feature_diversity_loss, feature_grounding_loss
 from chiqpm.model import CHiQPM, DenseClassifier, Output
+from chiqpm.processes import Processes
 from chiqpm.training.batches import Batches
-from chiqpm.training.loop import EpochRecord, Loss, Training, run
+from chiqpm.training.loop import EpochRecord, Training, run
+from chiqpm.training.step import Loss
 
 
 def dense_loss(model: DenseClassifier, config: DenseConfig) -> Loss:
@@ -48,7 +49,7 @@ def train_dense(
     *,
     seed: int,
     cached: bool,
-    device: torch.device,
+    processes: Processes,
     checkpoint: Path | None = None,
     key: str = "",
     quiet: bool = True,
@@ -61,8 +62,8 @@ def train_dense(
         config: epochs, losses, optimiser.
         seed: seed of dropout.
         cached: what the batches hold.
-        device: where the model is.
-        checkpoint: file for the state between epochs.
+        processes: those that train together; the model is on their device.
+        checkpoint: file for the state of an unfinished training.
         key: digest of all that determines this stage.
         quiet: show no progress bar.
 
@@ -76,14 +77,14 @@ def train_dense(
     training = Training(
         name="dense training",
         model=model,
-        forward=_forward(model, cached),
+        cached=cached,
         batches=batches,
         loss=dense_loss(model, config),
         optimiser=config.optimiser,
         head_parameters=head,
         epochs=config.epochs,
         seed=seed,
-        device=device,
+        processes=processes,
     )
     return run(training, checkpoint=checkpoint, key=key, quiet=quiet)
 
@@ -96,7 +97,7 @@ def fine_tune(
     *,
     seed: int,
     cached: bool,
-    device: torch.device,
+    processes: Processes,
     checkpoint: Path | None = None,
     key: str = "",
     quiet: bool = True,
@@ -111,7 +112,7 @@ def fine_tune(
         training = Training(
             name=name,
             model=model,
-            forward=_forward(model, cached),
+            cached=cached,
             batches=batches,
             loss=sparse_loss(model, dense, config),
             optimiser=config.optimiser,
@@ -120,7 +121,7 @@ def fine_tune(
             first_epoch=dense.epochs + sum(config.rounds[:number]),
             lr_factor=config.round_decay**number,
             seed=seed,
-            device=device,
+            processes=processes,
         )
         file = checkpoint.with_name(f"{checkpoint.stem}-{number}{checkpoint.suffix}") if checkpoint else None
         records += run(training, checkpoint=file, key=key, quiet=quiet)
@@ -130,10 +131,3 @@ def fine_tune(
 def _head_parameters(backbone: nn.Module) -> list[nn.Parameter]:
     head = getattr(backbone, "head", None)
     return list(head.parameters()) if isinstance(head, nn.Module) else []
-
-
-def _forward(model: DenseClassifier | CHiQPM, cached: bool) -> Callable[[torch.Tensor], Output]:
-    if not cached:
-        return model
-    backbone = model.backbone
-    return lambda hidden: model.head(backbone.forward_trainable(hidden))  # type: ignore[operator]
