@@ -10,6 +10,10 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import arg
 
+DatasetName = Literal[
+    "auto", "folder", "cub", "travelingbirds", "cars", "aircraft", "imagenet", "shards", "huggingface"
+]
+
 LITE0_DEFAULTS: dict[str, Any] = {"cut": "blocks.4.0", "head_channels": 512, "frozen": "blocks.3.0"}
 """What `auto` means for the bundled backbone: fast on two cores, with 14×14 maps at 224 pixels."""
 
@@ -18,18 +22,31 @@ LITE0_DEFAULTS: dict[str, Any] = {"cut": "blocks.4.0", "head_channels": 512, "fr
 class DataConfig:
     """Which images are used, how they are split and how they are prepared."""
 
+    dataset: Annotated[DatasetName, arg(aliases=["--dataset"])] = "auto"
+    """What the folder is: `auto` looks at its content; `folder` is any image folder; the others are published data sets
+    in their original files, WebDataset shards, and a Hugging Face data set that was saved to disk."""
     image_size: int = 224
     """Side of the square image that the model sees, in pixels."""
     resize: Literal["squash", "crop", "pad"] = "squash"
     """How a picture becomes square: squash both sides, resize the short side and crop the centre, or pad."""
-    augmentation: Literal["none", "light", "paper"] = "light"
-    """Training augmentation: none; small shifts, flips and colour; or the published recipe with TrivialAugmentWide."""
+    centre_share: float = 1.0
+    """Share of the short side that `resize=crop` keeps: 0.875 is the usual Resize(256), CenterCrop(224)."""
+    crop_to_box: bool = False
+    """Cut every picture to its object's box first, where the data set comes with boxes (CUB, Cars, Aircraft)."""
+    aircraft_classes: Literal["variant", "family", "manufacturer"] = "variant"
+    """Which of FGVC-Aircraft's three kinds of labels are the classes."""
+    augmentation: Literal["none", "light", "paper", "imagenet"] = "light"
+    """Training augmentation: none; small shifts, flips and colour; or a published recipe: `paper`, with
+    TrivialAugmentWide, for fine-grained data, `imagenet` with random resized crops and PCA lighting."""
     flip: bool = True
     """Mirror training images at random; switch it off where left and right mean something."""
     calibration_fraction: float = 0.15
     """Share of each class kept for calibrating the prediction sets (only where the folder is not split already)."""
     test_fraction: float = 0.15
     """Share of each class kept for the final evaluation (only where the folder is not split already)."""
+    calibration_from: Literal["auto", "train", "test"] = "auto"
+    """Where calibration images are taken from. `auto`: from the test part of a published data set, whose training part
+    then stays whole; from the training images of your own folder."""
     split_seed: int = 0
     """Seed of the split, apart from the seed of the training."""
     groups: Annotated[str | None, arg(aliases=["--groups"])] = None
@@ -39,6 +56,9 @@ class DataConfig:
     """CSV with a row per class and a column per attribute; `attributes.csv` in the data folder is found by itself."""
     bad_images: Literal["skip", "refuse"] = "skip"
     """What to do with files that can't be read as pictures: leave them out and say so, or stop."""
+    check_images: bool = True
+    """Decode every picture before training; without it broken ones stop the run when they are met, and copies between
+    the parts aren't looked for. Millions of pictures take hours to check."""
     max_pixels: int = 100_000_000
     """A picture with more pixels than this is treated as unreadable (a guard against decompression bombs)."""
     find_duplicates: bool = True

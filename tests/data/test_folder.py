@@ -198,7 +198,7 @@ def test_unlistable_folder(tmp_path, monkeypatch):
 
 
 def test_a_file_that_vanishes(tmp_path, monkeypatch):
-    from chiqpm.data import folder
+    from chiqpm.data import table
 
     def load(path, *, max_pixels):
         if path.name == "2.jpg":
@@ -206,7 +206,7 @@ def test_a_file_that_vanishes(tmp_path, monkeypatch):
         return Image.new("RGB", (2, 2))
 
     put(tmp_path, "a/1.jpg", "a/2.jpg", "b/1.jpg")
-    monkeypatch.setattr(folder, "load_image", load)
+    monkeypatch.setattr(table, "load_image", load)
     assert open_folder(tmp_path, CONFIG).skipped == (("a/2.jpg", "it vanished while the folder was read"),)
 
 

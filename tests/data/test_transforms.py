@@ -79,7 +79,7 @@ def test_transforms_can_be_pickled():
 @pytest.mark.parametrize(
     ("changes", "mean", "std", "message"),
     [
-        ({"augmentation": "strong"}, MEAN, STD, "none, light or paper; received 'strong'"),
+        ({"augmentation": "strong"}, MEAN, STD, "none, light, paper or imagenet; received 'strong'"),
         ({"resize": "stretch"}, MEAN, STD, "received 'stretch'"),
         ({"image_size": 0}, MEAN, STD, "image_size must be 1 or more"),
         ({}, (0.5,), STD, r"mean must have one value per colour \(3\); received 1"),

@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from chiqpm.data.images import load_image
 from chiqpm.errors import ChiqpmError
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int, int]]):
             UnreadableImageError: The file can't be read (any more).
         """
         index = int(self.indices[i])
-        image = load_image(self.table.path(index), max_pixels=self.max_pixels)
+        image = self.table.load(index, max_pixels=self.max_pixels)
         entropy = np.random.SeedSequence([self.seed, int(self._epoch), index])
         # Only the CPU's generator: seeding through torch would reseed the accelerator's too.
         with torch.random.fork_rng(devices=[]):

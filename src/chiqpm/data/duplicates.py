@@ -10,7 +10,6 @@ import numpy as np
 
 from chiqpm.data.fingerprints import digest, outline, thumbnail
 from chiqpm.data.hamming import MOST_PER_HASH, close_hashes
-from chiqpm.data.images import load_image
 from chiqpm.data.table import PARTS, Fingerprints, ImageTable, Part, Progress
 from chiqpm.data.threads import in_threads
 from chiqpm.errors import ChiqpmError
@@ -145,14 +144,14 @@ def _confirmed(
     table: ImageTable, pairs: list[tuple[int, int]], max_pixels: int, progress: Progress | None
 ) -> list[tuple[int, int]]:
     rows = sorted({row for pair in pairs for row in pair})
-    small = in_threads(lambda row: thumbnail(load_image(table.path(row), max_pixels=max_pixels)), rows, progress)
+    small = in_threads(lambda row: thumbnail(table.load(row, max_pixels=max_pixels)), rows, progress)
     thumbnail_of = dict(zip(rows, small, strict=True))
     return [(a, b) for a, b in pairs if same_picture(thumbnail_of[a], thumbnail_of[b])]
 
 
 def _read_fingerprints(table: ImageTable, max_pixels: int, progress: Progress | None) -> Fingerprints:
     def read(row: int) -> tuple[int, int]:
-        picture = load_image(table.path(row), max_pixels=max_pixels)
+        picture = table.load(row, max_pixels=max_pixels)
         return digest(picture), outline(picture)
 
     found = in_threads(read, range(len(table)), progress)

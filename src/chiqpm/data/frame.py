@@ -44,7 +44,7 @@ def geometry(config: DataConfig, width: int, height: int) -> Geometry:
     """Where the model's square lies on an original picture.
 
     Args:
-        config: `resize` and `image_size` are used.
+        config: `resize`, `centre_share` and `image_size` are used.
         width: Of the picture as `load_image` returns it, in pixels.
         height: Likewise.
 
@@ -58,10 +58,15 @@ def geometry(config: DataConfig, width: int, height: int) -> Geometry:
     side = config.image_size
     if side < 1 or width < 1 or height < 1:
         raise ChiqpmError(f"sizes must be 1 or more; received image_size = {side} and a picture of {width}×{height}")
+    if config.centre_share != 1 and config.resize != "crop":
+        raise ChiqpmError(f"centre_share goes with resize = 'crop' only; received {config.resize!r}")
     if config.resize == "squash":
         return Geometry(width / side, height / side, 0.0, 0.0)
     if config.resize == "crop":
-        short = min(width, height)
+        share = config.centre_share
+        if not 0 < share <= 1:
+            raise ChiqpmError(f"centre_share must be in (0, 1]; received {share}")
+        short = min(width, height) * share
         return Geometry(short / side, short / side, (width - short) / 2, (height - short) / 2)
     if config.resize == "pad":
         inner_width, inner_height, left, top = _inside(side, width, height)
@@ -74,7 +79,7 @@ def to_square(config: DataConfig, image: Image.Image, fill: tuple[int, int, int]
     """The picture in the model's square, as `geometry` describes it.
 
     Args:
-        config: `resize` and `image_size` are used.
+        config: `resize`, `centre_share` and `image_size` are used.
         image: An upright RGB image.
         fill: Colour of the borders that `pad` adds.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -79,10 +81,56 @@ def load_image(path: str | os.PathLike[str], *, max_pixels: int = 100_000_000) -
         UnreadableImageError: Everything else: empty, truncated, corrupt, too large, not a picture.
     """
     file = Path(path)
+    return _decode(file, file, max_pixels)
+
+
+def decode_image(content: bytes, name: str, *, max_pixels: int = 100_000_000) -> Image.Image:
+    """`load_image` of a file's content that comes from elsewhere.
+
+    Args:
+        content: The bytes of a picture file.
+        name: What to call it in messages.
+        max_pixels: As for `load_image`.
+
+    Raises:
+        UnreadableImageError: As for `load_image`.
+    """
+    return _decode(content, Path(name), max_pixels)
+
+
+def cut(picture: Image.Image, box: Sequence[int], path: Path | None = None) -> Image.Image:
+    """The part of a picture inside a box, clipped to the picture.
+
+    Args:
+        picture: Any picture.
+        box: Left, top, right and bottom in pixels; right and bottom count from the far edge where they aren't
+            positive.
+        path: For the message.
+
+    Raises:
+        UnreadableImageError: The box has no pixel of the picture.
+
+    >>> cut(Image.new("RGB", (40, 30)), (10, 0, 60, -20)).size
+    (30, 10)
+    """
+    left, top, right, bottom = box
+    right, bottom = (
+        edge if edge > 0 else size + edge for edge, size in zip((right, bottom), picture.size, strict=True)
+    )
+    left, top, right, bottom = max(left, 0), max(top, 0), min(right, picture.width), min(bottom, picture.height)
+    if left >= right or top >= bottom:
+        raise UnreadableImageError.of(
+            path, f"its box {tuple(box)} lies outside the {picture.width}×{picture.height} pixels"
+        )
+    return picture.crop((left, top, right, bottom))
+
+
+def _decode(source: Path | bytes, file: Path, max_pixels: int) -> Image.Image:
     try:
-        if file.stat().st_size == 0:
+        if (source.stat().st_size if isinstance(source, Path) else len(source)) == 0:
             raise UnreadableImageError.of(file, "the file is empty (0 bytes)")
-        with Image.open(file, formats=_readable_formats()) as image:
+        opened = source if isinstance(source, Path) else io.BytesIO(source)
+        with Image.open(opened, formats=_readable_formats()) as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise UnreadableImageError.of(

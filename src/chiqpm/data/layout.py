@@ -9,27 +9,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chiqpm.data.images import is_image_name
-from chiqpm.data.table import PARTS, Part, some
+from chiqpm.data.table import PARTS, Part, Reader, some
 from chiqpm.errors import ChiqpmError
 
-_PART_OF_NAME: dict[str, Part] = {
+PART_OF_NAME: dict[str, Part] = {
     "train": "train",
     "calibration": "calibration",
     "val": "calibration",
     "validation": "calibration",
     "test": "test",
 }
+"""What a folder, a shard or a split is used for, by its name."""
 _CLUTTER = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"))
 _EXPECTED = "expected ROOT/<class>/*.jpg or ROOT/{train,calibration,test}/<class>/*.jpg"
 
 
 @dataclass(frozen=True)
 class FoundImage:
-    """A file that is named like a picture: path below the root, class, and part if the folder has parts."""
+    """A file that is named like a picture: path below the root, class, part if the folder has parts, box if any."""
 
     path: str
     class_name: str
     part: Part | None
+    box: tuple[int, int, int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,16 @@ class Layout:
     Attributes:
         images: Sorted by path (in Unicode's composed form), so independent of the file system's order.
         skipped: (path, reason) of what lies among the images and isn't used.
+        classes: Class names in the data set's own order; None sorts them.
+        dataset: What the folder was recognised as.
+        reader: Where the pictures come from if they aren't files.
     """
 
     images: tuple[FoundImage, ...]
-    skipped: tuple[tuple[str, str], ...]
+    skipped: tuple[tuple[str, str], ...] = ()
+    classes: tuple[str, ...] | None = None
+    dataset: str = "folder"
+    reader: Reader | None = None
 
 
 def read_layout(root: Path) -> Layout:
@@ -80,14 +88,19 @@ def read_layout(root: Path) -> Layout:
     return Layout(tuple(images), tuple(sorted(skipped)))
 
 
+def class_images(root: Path, folder: Path, class_name: str, part: Part | None) -> list[FoundImage]:
+    """The pictures anywhere below a folder, all of one class; what isn't a picture is passed over."""
+    return [FoundImage(path, class_name, part) for path in _files(root, folder, [])]
+
+
 def _part_folders(root: Path, skipped: list[tuple[str, str]]) -> dict[Part, Path] | None:
     """The folders of the parts, or None where the folders of `root` are classes."""
     folders = [entry for entry in _entries(root) if _is_folder(entry)]
     by_name: dict[str, list[str]] = {}
     for entry in folders:
         by_name.setdefault(entry.name.lower(), []).append(entry.name)
-    named = [name for name in _PART_OF_NAME if name in by_name]
-    others = sorted(entry.name for entry in folders if entry.name.lower() not in _PART_OF_NAME)
+    named = [name for name in PART_OF_NAME if name in by_name]
+    others = sorted(entry.name for entry in folders if entry.name.lower() not in PART_OF_NAME)
     if not named or (others and not ("train" in named and len(named) > 1)):
         return None
     if others:
@@ -107,7 +120,7 @@ def _part_folders(root: Path, skipped: list[tuple[str, str]]) -> dict[Part, Path
                 skipped.append((by_name[extra][0], "left out: the folder calibration is used instead"))
     elif "val" in named and "validation" in named:
         raise ChiqpmError(f"{root} has both val and validation; rename one of them to calibration")
-    return {_PART_OF_NAME[name]: root / by_name[name][0] for name in named}
+    return {PART_OF_NAME[name]: root / by_name[name][0] for name in named}
 
 
 def _read_classes(root: Path, folder: Path, part: Part | None, skipped: list[tuple[str, str]]) -> list[FoundImage]:

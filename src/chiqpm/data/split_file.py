@@ -5,22 +5,30 @@ from __future__ import annotations
 import csv
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath, PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from chiqpm.data.csv_file import read_csv
+from chiqpm.data.recognise import find_reader
 from chiqpm.data.splits import check_groups
 from chiqpm.data.table import PARTS, ImageTable, some
 from chiqpm.errors import ChiqpmError
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 _COLUMNS = ["path", "class", "part", "group"]
+_BOX = "box"
 
 
 def write_split(table: ImageTable, path: str | Path) -> None:
     """Write a table's split: UTF-8, columns path, class, part and group (empty without groups).
 
+    Where pictures are cut to boxes, a fifth column `box` has left, top, right and bottom (see `ImageTable`).
     The file appears whole or not at all.
 
     Raises:
@@ -33,29 +41,35 @@ def write_split(table: ImageTable, path: str | Path) -> None:
     groups = table.groups if table.groups is not None else ("",) * len(table)
     with unfinished.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_COLUMNS)
-        for name, label, part, group in zip(table.paths, table.labels_N, table.parts, groups, strict=True):
-            writer.writerow([name, table.classes[label], part, group])
+        boxes: list[list[str]] = [[]] * len(table)
+        if table.boxes_N4 is not None:
+            boxes = [[" ".join(map(str, box))] for box in table.boxes_N4.tolist()]
+        writer.writerow([*_COLUMNS, *([_BOX] if table.boxes_N4 is not None else [])])
+        for name, label, part, group, box in zip(table.paths, table.labels_N, table.parts, groups, boxes, strict=True):
+            writer.writerow([name, table.classes[label], part, group, *box])
     unfinished.replace(path)
 
 
-def read_split(path: str | Path, root: str | Path) -> ImageTable:
+def read_split(path: str | Path, root: str | Path, *, classes: Sequence[str] | None = None) -> ImageTable:
     """The table of a written split, without looking at the images.
 
     Args:
         path: A file by `write_split`.
-        root: The folder in which the images lie.
+        root: The folder in which the images lie, or their shards.
+        classes: The class names in the order wanted; None sorts those of the file.
 
     Returns:
-        A split table; its classes are those of the file, sorted.
+        A split table.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ChiqpmError: Not such a file: columns, parts, repeated paths, or paths that leave the folder.
+        ChiqpmError: Not such a file: columns, parts, boxes, repeated paths, paths that leave the folder, or classes
+            other than the given ones.
     """
     path = Path(path)
     header, rows = read_csv(path, strip=False)
-    if header != _COLUMNS:
+    has_boxes = header == [*_COLUMNS, _BOX]
+    if header != _COLUMNS and not has_boxes:
         raise ChiqpmError(f"{path} has the columns {some(header, 8)}; a split has {', '.join(_COLUMNS)}")
     paths = tuple(row[0] for row in rows)
     twice = [name for name, count in Counter(paths).items() if count > 1]
@@ -73,7 +87,11 @@ def read_split(path: str | Path, root: str | Path) -> ImageTable:
         raise ChiqpmError(
             f"{path} gives no group for {len(missing)} images: {some(missing)}; give all of them one or none"
         )
-    classes = tuple(sorted({row[1] for row in rows}))
+    found = sorted({row[1] for row in rows})
+    strangers = sorted(set(found) - set(found if classes is None else classes))
+    if strangers:
+        raise ChiqpmError(f"{path} has {len(strangers)} classes that aren't among the given ones: {some(strangers)}")
+    classes = tuple(found if classes is None else classes)
     label_of = {name: label for label, name in enumerate(classes)}
     parts = np.array([row[2] for row in rows], dtype="<U11")
     check_groups(parts, groups if any(groups) else None)
@@ -84,7 +102,16 @@ def read_split(path: str | Path, root: str | Path) -> ImageTable:
         classes=classes,
         parts=parts,
         groups=groups if any(groups) else None,
+        boxes_N4=_read_boxes(path, [row[4] for row in rows]) if has_boxes else None,
+        reader=find_reader(Path(root)),
     )
+
+
+def _read_boxes(path: Path, texts: Sequence[str]) -> NDArray[np.int64]:
+    try:
+        return np.array([[int(edge) for edge in text.split(" ")] for text in texts], dtype=np.int64).reshape(-1, 4)
+    except ValueError:
+        raise ChiqpmError(f"{path} has a box that isn't four whole numbers with blanks between them") from None
 
 
 def apply_split(table: ImageTable, path: str | Path) -> ImageTable:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -26,14 +26,20 @@ _logger = logging.getLogger(__name__)
 def split(table: ImageTable, config: DataConfig) -> ImageTable:
     """Give every image its part.
 
-    Parts that the table has already stay; calibration and test images that are missing are taken from its
-    training images (from all, where nothing is split yet), the given share of each class, at least one.
-    Which images are taken depends on the seed and on the paths alone. Groups stay whole; the shares then
-    hold as well as the groups allow.
+    Parts that the table has already stay. Calibration and test images that are missing are taken from its training
+    images (from all, where nothing is split yet), the given share of each class, at least one. Which images are taken
+    depends on the seed and on the paths alone. Groups stay whole; the shares then hold as well as the groups allow.
+
+    A published data set comes with training and test images only. Its calibration images are then taken from the test
+    part, unless `calibration_from` is "train". Prediction sets have their coverage for images that are exchangeable
+    with those of the calibration, and a random, stratified division of the test part makes the images that calibrate
+    and those that are measured exchangeable by construction. Training images are so only where the publishers drew
+    their own division at random, which those of ImageNet and TravelingBirds did not. The training part also stays the
+    published one, so that accuracies can be compared; they are measured on fewer test images, without bias.
 
     Args:
         table: As from `open_folder`.
-        config: `calibration_fraction`, `test_fraction` (0 takes none) and `split_seed` are used.
+        config: `calibration_fraction`, `test_fraction` (0 takes none), `calibration_from` and `split_seed` are used.
 
     Returns:
         The same table with `parts`; every class has at least one training image.
@@ -45,9 +51,29 @@ def split(table: ImageTable, config: DataConfig) -> ImageTable:
     parts = np.full(len(table), "train", dtype="<U11") if table.parts is None else table.parts.astype("<U11")
     check_groups(parts, table.groups)
     fractions = _missing_fractions(table, config)
-    if not fractions:
-        return replace(table, parts=parts)
-    pool = np.flatnonzero(parts == "train")
+    from_test = "calibration" in fractions and _calibrates_from_test(table, config)
+    if from_test:
+        _take(parts, table, "test", {"calibration": fractions.pop("calibration")}, config.split_seed)
+    if fractions:
+        _take(parts, table, "train", fractions, config.split_seed)
+    return replace(table, parts=parts)
+
+
+def _calibrates_from_test(table: ImageTable, config: DataConfig) -> bool:
+    if config.calibration_from not in ("auto", "train", "test"):
+        raise ChiqpmError(f"calibration_from must be auto, train or test; received {config.calibration_from!r}")
+    has_test = table.parts is not None and (table.parts == "test").any()
+    if config.calibration_from == "test" and not has_test:
+        raise ChiqpmError(
+            "calibration_from is test, but these images have no test part; leave it out to take calibration images "
+            "from the training images"
+        )
+    return has_test and (config.calibration_from == "test" or (config.calibration_from == "auto" and table.published))
+
+
+def _take(parts: NDArray[np.str_], table: ImageTable, source: Part, fractions: Mapping[Part, float], seed: int) -> None:
+    """Move shares of the images of one part to others, in place."""
+    pool = np.flatnonzero(parts == source)
     labels = table.labels_N[pool]
     counts_C = np.bincount(labels, minlength=len(table.classes))
     wanted: list[Part] = list(fractions)
@@ -57,29 +83,29 @@ def split(table: ImageTable, config: DataConfig) -> ImageTable:
         if len(poor):
             listed = some([f"{table.classes[c]} ({counts_C[c]})" for c in poor], 10)
             raise ChiqpmError(
-                f"{len(poor)} classes have too few images for the parts train, {', '.join(wanted)}: "
+                f"{len(poor)} classes have too few images for the parts {source}, {', '.join(wanted)}: "
                 f"{listed}; each needs {needed} or more. Add images, remove these classes, or set the "
                 "fraction of a part to 0"
             )
-        targets_PC = _targets(counts_C, list(fractions.values()), config.split_seed, table.classes)
-        keys = [_key(config.split_seed, table.paths[i]) for i in pool]
+        targets_PC = _targets(counts_C, list(fractions.values()), seed, table.classes)
+        keys = [_key(seed, table.paths[i]) for i in pool]
         chosen = _split_singly(labels, keys, targets_PC)
     else:
-        targets_PC = _targets(counts_C, list(fractions.values()), config.split_seed, table.classes)
+        targets_PC = _targets(counts_C, list(fractions.values()), seed, table.classes)
         groups = [table.groups[i] for i in pool]
-        keys_of = {group: _key(config.split_seed, group) for group in groups}
+        keys_of = {group: _key(seed, group) for group in groups}
         try:
             chosen = split_groups(labels, groups, keys_of, targets_PC)
         except GroupsTooFewError as error:
             raise ChiqpmError(
                 f"{len(keys_of)} groups are too few to fill the part {wanted[error.part - 1]}: a class "
-                "must keep a training image and a group stays whole. Use smaller groups, or set the "
+                f"must keep an image for {source} and a group stays whole. Use smaller groups, or set the "
                 "fraction of that part to 0"
             ) from None
-    parts[pool] = np.array(["train", *wanted])[chosen]
-    result = replace(table, parts=parts)
+    parts[pool] = np.array([source, *wanted])[chosen]
     for part in wanted:
-        without = [table.classes[c] for c in np.flatnonzero(result.class_counts(part) == 0)]
+        counts_C = np.bincount(table.labels_N[parts == part], minlength=len(table.classes))
+        without = [table.classes[c] for c in np.flatnonzero(counts_C == 0)]
         if without:
             _logger.warning(
                 "%d classes have no %s image (their groups are too few): %s",
@@ -87,7 +113,6 @@ def split(table: ImageTable, config: DataConfig) -> ImageTable:
                 part,
                 some(without),
             )
-    return result
 
 
 def check_groups(parts: NDArray[np.str_], groups: Sequence[str] | None) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
+from PIL import Image
 
+from chiqpm.data.images import cut, load_image
 from chiqpm.errors import ChiqpmError
 
 if TYPE_CHECKING:
@@ -19,6 +21,18 @@ PARTS: tuple[Part, ...] = ("train", "calibration", "test")
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) while files are read."""
+
+
+class Reader(Protocol):
+    """Pictures that aren't files of their own, by the paths that a table gives them."""
+
+    def load(self, path: str, max_pixels: int) -> Image.Image:
+        """The upright RGB picture; raises `UnreadableImageError`."""
+        ...
+
+    def stamp(self, path: str) -> tuple[Any, ...]:
+        """Values for JSON that change when the picture does, without reading it."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +65,10 @@ class ImageTable:
         groups: For each image the name of the group that must stay on one side of the split, or None.
         skipped: (path, reason) of the files that were left out.
         fingerprints: Content of the pictures as seen during the scan, or None.
+        dataset: What the images were recognised as: "folder", or the key of a published data set.
+        boxes_N4: The part (left, top, right, bottom) of each picture that is used, in pixels, or None for whole
+            pictures; right and bottom count from the far edge where they aren't positive.
+        reader: Where the pictures come from if they aren't files below `root`.
 
     Raises:
         ChiqpmError: Lengths, labels or parts that don't fit together.
@@ -64,6 +82,9 @@ class ImageTable:
     groups: tuple[str, ...] | None = None
     skipped: tuple[tuple[str, str], ...] = ()
     fingerprints: Fingerprints | None = None
+    dataset: str = "folder"
+    boxes_N4: NDArray[np.int64] | None = None
+    reader: Reader | None = None
 
     def __post_init__(self) -> None:
         labels_N = np.array(self.labels_N, dtype=np.int64)
@@ -78,6 +99,8 @@ class ImageTable:
             )
         if self.groups is not None and len(self.groups) != len(self.paths):
             raise ChiqpmError(f"{len(self.paths)} paths came with {len(self.groups)} groups")
+        if self.boxes_N4 is not None and self.boxes_N4.shape != (len(self.paths), 4):
+            raise ChiqpmError(f"{len(self.paths)} paths came with boxes of shape {self.boxes_N4.shape}")
         if self.parts is not None:
             parts = np.array(self.parts, dtype=np.str_)
             parts.flags.writeable = False
@@ -94,6 +117,35 @@ class ImageTable:
     def path(self, index: int) -> Path:
         """Where image `index` lies on disk."""
         return self.root / self.paths[index]
+
+    @property
+    def published(self) -> bool:
+        """Whether the images are a published data set with its own training and test part."""
+        return self.dataset in ("cub", "travelingbirds", "cars", "aircraft", "imagenet")
+
+    def load(self, index: int, *, max_pixels: int = 100_000_000) -> Image.Image:
+        """The picture of image `index`, upright, RGB, cut to its box.
+
+        Args:
+            index: Of the image.
+            max_pixels: As for `load_image`.
+
+        Raises:
+            FileNotFoundError: The file is gone.
+            UnreadableImageError: It can't be read, or its box lies outside it.
+        """
+        if self.reader is None:
+            picture = load_image(self.path(index), max_pixels=max_pixels)
+        else:
+            picture = self.reader.load(self.paths[index], max_pixels)
+        return picture if self.boxes_N4 is None else cut(picture, self.boxes_N4[index].tolist(), self.path(index))
+
+    def stamp(self, index: int) -> tuple[Any, ...]:
+        """Values for JSON that change when the file of image `index` does, without reading it."""
+        if self.reader is not None:
+            return self.reader.stamp(self.paths[index])
+        stat = self.path(index).stat()
+        return stat.st_size, stat.st_mtime_ns
 
     def indices(self, part: Part) -> NDArray[np.int64]:
         """Indices of the images of one part, ascending.
@@ -121,6 +173,7 @@ class ImageTable:
             labels_N=self.labels_N[rows],
             parts=None if self.parts is None else self.parts[rows],
             groups=None if self.groups is None else tuple(self.groups[i] for i in rows),
+            boxes_N4=None if self.boxes_N4 is None else self.boxes_N4[rows],
             fingerprints=None if self.fingerprints is None else self.fingerprints.take(rows),
         )
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 Transform = Callable[[Image.Image], torch.Tensor]
 
 _JITTER_PIXELS = 4
+# Principal components of the RGB values of ImageNet's training pictures, one eigenvector a column.
+_EIGENVALUES = (0.2175, 0.0188, 0.0045)
+_EIGENVECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
 
 
 class ToSquare:
@@ -30,6 +33,22 @@ class ToSquare:
     def __call__(self, image: Image.Image) -> Image.Image:
         """The picture in the square."""
         return to_square(self.config, image, self.fill)
+
+
+class Lighting:
+    """Move all pixels along the principal axes of ImageNet's colours, by normal draws (Krizhevsky et al. 2012, 4.1).
+
+    Args:
+        std: Standard deviation of the draws, which the eigenvalues of the colours' covariance multiply.
+    """
+
+    def __init__(self, std: float) -> None:
+        self.std = std
+
+    def __call__(self, image_3HW: torch.Tensor) -> torch.Tensor:
+        """The picture (3, H, W), values about 0..1, with another light."""
+        draws = torch.randn(3) * self.std * torch.tensor(_EIGENVALUES)
+        return image_3HW + (torch.tensor(_EIGENVECTORS) @ draws)[:, None, None]
 
 
 def evaluation_transform(config: DataConfig, mean: Sequence[float], std: Sequence[float]) -> Transform:
@@ -52,11 +71,12 @@ def evaluation_transform(config: DataConfig, mean: Sequence[float], std: Sequenc
 def training_transform(config: DataConfig, mean: Sequence[float], std: Sequence[float]) -> Transform:
     """`evaluation_transform` with random changes of the picture, drawn from torch's global generator.
 
-    "light" cuts out 75% to 100% of the square, mirrors at random and changes brightness, contrast and "
-    "saturation by
-    up to 15%. "paper" is the recipe of arXiv 2511.20779: a random crop with 4 pixels of padding (along the
-    long side too for `resize="crop"`; none for "squash"), mirroring, colour jitter of 0.1,
-    TrivialAugmentWide. "none" changes nothing. `flip=False` never mirrors.
+    "light" cuts out 75% to 100% of the square, mirrors at random and changes brightness, contrast and
+    saturation by up to 15%. "paper" is the recipe of arXiv 2511.20779 for fine-grained data: a random crop with 4
+    pixels of padding (along the long side too for `resize="crop"`; none for "squash"), mirroring, colour jitter of
+    0.1, TrivialAugmentWide. "imagenet" is its recipe for ImageNet: a random resized crop of the whole picture,
+    mirroring, colour jitter of 0.1, PCA lighting of 0.05 (Krizhevsky et al. 2012). "none" changes nothing.
+    `flip=False` never mirrors.
 
     Args:
         config: `image_size`, `resize`, `augmentation` and `flip` are used.
@@ -83,8 +103,12 @@ def training_transform(config: DataConfig, mean: Sequence[float], std: Sequence[
             v2.ColorJitter(0.1, 0.1, 0.1),
             v2.TrivialAugmentWide(),
         ]
+    elif config.augmentation == "imagenet":
+        steps = [v2.RandomResizedCrop(config.image_size), *mirror, v2.ColorJitter(0.1, 0.1, 0.1)]
+        *scaled, normalise = _to_tensor(mean, std)
+        return _compose([*steps, *scaled, Lighting(0.05), normalise])
     else:
-        raise ChiqpmError(f"augmentation must be none, light or paper; received {config.augmentation!r}")
+        raise ChiqpmError(f"augmentation must be none, light, paper or imagenet; received {config.augmentation!r}")
     return _compose([*steps, *_to_tensor(mean, std)])
 
 
