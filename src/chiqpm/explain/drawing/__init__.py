@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+from chiqpm.explain.drawing.class_tree import draw_class_tree, draw_matrix
 from chiqpm.explain.drawing.contrast_figure import draw_contrast
 from chiqpm.explain.drawing.explanation_figure import draw_explanation
+from chiqpm.explain.drawing.feature_figure import draw_feature
+from chiqpm.explain.drawing.histogram import draw_histogram
+from chiqpm.explain.drawing.model_figure import draw_model
+from chiqpm.explain.drawing.pairs_figure import draw_pairs
 from chiqpm.explain.drawing.saving import save_figure
 
-__all__ = ["draw_contrast", "draw_explanation", "save_figure"]
+__all__ = [
+    "draw_class_tree",
+    "draw_contrast",
+    "draw_explanation",
+    "draw_feature",
+    "draw_histogram",
+    "draw_matrix",
+    "draw_model",
+    "draw_pairs",
+    "save_figure",
+]

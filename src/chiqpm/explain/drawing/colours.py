@@ -8,6 +8,7 @@ INK = "#1C1C1C"
 GREY = "#5F5F5F"
 PALE = "#D5D5D5"
 PAPER = "#FFFFFF"
+WARNING = "#9A3B00"
 
 # Chosen one after the other, each as far as possible from all before it as seen with normal vision and
 # without the cones for red, green or blue; no greens, which mean "in the set". The first five are by Okabe

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from chiqpm.errors import ChiqpmError
 from chiqpm.explain.contrast import Contrast
+from chiqpm.explain.drawing.chips import ChipRows
 from chiqpm.explain.drawing.colours import GREY, PALE, feature_colour, ink_on
 from chiqpm.explain.drawing.contrast_examples import Example, class_examples
 from chiqpm.explain.drawing.explanation_figure import opacity_scale
@@ -171,25 +172,15 @@ class _Legend:
     """The shared features as chips."""
 
     def __init__(self, typeface: Typeface, features: Sequence[Feature]) -> None:
-        self._places: list[tuple[float, float, float, str, int]] = []
-        x, y = typeface.width("Shared:", _BODY, bold=True) + 0.1, 0.0
-        for feature in features:
-            label = typeface.shorten_name(typeface.clean_label(feature), 2.0, 9.0)
-            width = typeface.width(label, 9.0) + 0.14
-            if x + width > _ROOM:
-                x, y = 0.0, y + 0.25
-            self._places.append((x, y, width, label, feature.index))
-            x += width + 0.08
-        self.height = y + 0.37 if features else 0.05
+        indent = typeface.width("Shared:", _BODY, bold=True) + 0.1
+        self._rows = ChipRows(typeface, features, _ROOM, indent=indent)
+        self.height = self._rows.height + 0.17 if features else 0.05
 
     def draw(self, page: Page, top: float) -> None:
         """Draw the chips from `top` on."""
-        if self._places:
+        if self._rows.rows:
             page.text(_MARGIN, top + 0.1, "Shared:", _BODY, bold=True)
-        for x, y, width, label, index in self._places:
-            colour, left = feature_colour(index), _MARGIN + x
-            page.box(left, top + y, width, 0.2, fill=colour, rounding=0.04)
-            page.text(left + width / 2, top + y + 0.1, label, 9.0, colour=ink_on(colour), align="center")
+        self._rows.draw(page, _MARGIN, top)
 
 
 def _own_block(name: str, features: Sequence[Feature]) -> _Block:

@@ -73,10 +73,21 @@ def draw_explanation(
 
 
 def opacity_scale(page: Page, x: float, y: float) -> None:
-    """Draw the bar that tells what the opacity of a heat map means."""
-    words = "Opacity of a heat map:  0"
-    width = page.typeface.width(words, _SMALL)
+    """Draw the bar that tells what the opacity of a heat map means, on a narrow page in two lines."""
+    narrow = scale_height(page.width) > 0.2
+    words = "Opacity of a heat map:"
     page.text(x, y, words, _SMALL, colour=GREY)
+    left = x + page.typeface.width(words, _SMALL) + 0.1
+    if narrow:
+        left, y = x, y + 0.22
+    page.text(left, y, "0", _SMALL, colour=GREY)
     ramp = np.linspace(0.0, 1.0, 64, dtype=np.float32)[None].repeat(8, axis=0)
-    page.image((x + width + 0.08, y - 0.07, 1.8, 0.14), overlay(np.full((8, 64, 3), 200, np.uint8), ramp, GREY))
-    page.text(x + width + 1.96, y, "1, as active as the feature usually is", _SMALL, colour=GREY)
+    grey = np.full((8, 64, 3), 200, np.uint8)
+    width = 1.0 if narrow else 1.8
+    page.image((left + 0.17, y - 0.07, width, 0.14), overlay(grey, ramp, GREY))
+    page.text(left + width + 0.25, y, "1, as active as the feature usually is", _SMALL, colour=GREY)
+
+
+def scale_height(width: float) -> float:
+    """Return the height of `opacity_scale` in inches on a page of some width."""
+    return 0.4 if width < 6.5 else 0.18

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure, SubFigure
@@ -51,6 +52,17 @@ class Page:
         axes.set(xlim=(0.0, width), ylim=(height, 0.0), autoscale_on=False)
         self.axes = axes
 
+    def inset(self, box: Box) -> Axes:
+        """Return new axes over a box, in letters of the page's font and scale."""
+        x, y, width, height = box
+        page = self.axes.get_position(original=True)
+        share_x, share_y = page.width / self.width, page.height / self.height
+        axes = self.figure.add_axes(
+            (page.x0 + x * share_x, page.y0 + (self.height - y - height) * share_y, width * share_x, height * share_y)
+        )
+        axes.patch.set_alpha(0.0)
+        return axes
+
     def text(
         self,
         x: float,
@@ -61,8 +73,9 @@ class Page:
         colour: str = INK,
         bold: bool = False,
         align: str = "left",
+        upright: bool = False,
     ) -> None:
-        """Write clean lines; y is the middle of the first one."""
+        """Write clean lines; y is the middle of the first one, or the lower end of a line that stands upright."""
         for number, line in enumerate([lines] if isinstance(lines, str) else lines):
             if line:
                 self.axes.text(
@@ -72,7 +85,8 @@ class Page:
                     fontproperties=self.typeface.properties(size * self.scale, bold=bold),
                     color=colour,
                     ha=align,
-                    va="center_baseline",
+                    va="bottom" if upright else "center_baseline",
+                    rotation=90.0 if upright else 0.0,
                     parse_math=False,
                 )
 

@@ -56,6 +56,24 @@ def overlay(
     return np.clip(blended + 0.5, 0.0, 255.0).astype(np.uint8)
 
 
+def cropped(image: NDArray[np.uint8], box: tuple[float, float, float, float], *, side: int) -> NDArray[np.uint8]:
+    """Return a part of an image, widened to a square as far as the image goes, at most `side` pixels long.
+
+    Args:
+        image: the image.
+        box: top, left, bottom, right as fractions of height and width.
+        side: the longest side in pixels.
+    """
+    height, width = image.shape[:2]
+    top, left, bottom, right = box[0] * height, box[1] * width, box[2] * height, box[3] * width
+    half = max(bottom - top, right - left) / 2
+    y, x = (top + bottom) / 2, (left + right) / 2
+    rows = slice(max(0, round(y - half)), max(1, round(y + half)))
+    columns = slice(max(0, round(x - half)), max(1, round(x + half)))
+    part = image[rows, columns]
+    return as_rgb(part if part.size else image, side=side)
+
+
 def magnified(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """Repeat the pixels of a small image until its longest side has at least `side` of them."""
     times = -(-side // max(image.shape[:2]))

@@ -65,8 +65,9 @@ class Typeface:
         self._advances: dict[tuple[str, bool], float] = {}
         if self._missing:
             _logger.warning(
-                "no installed font has %d of the characters of this figure; the Noto fonts have most",
+                "no installed font has %d of the characters of this figure (%s); the Noto fonts have most",
                 len(self._missing),
+                " ".join(chr(letter) for letter in sorted(self._missing)[:5]),
             )
 
     def clean(self, text: str) -> str:
@@ -113,18 +114,19 @@ class Typeface:
     def wrap(
         self, text: str, width: float, size: float, *, lines: int, bold: bool = False, name: bool = False
     ) -> list[str]:
-        """Break a clean text between words, or within a word that is too long, into at most so many lines.
+        """Break a clean text into at most so many lines.
 
-        The last one is cut where it is too long: in its middle for a name, else at its end.
+        Lines end between words, else after a hyphen, an underscore or a slash, and anywhere between characters of
+        Chinese, Japanese or Korean. The last one is cut where it is too long: in its middle for a name, else at its
+        end; so is a word that can't be broken.
         """
         shorten = self.shorten_name if name else self.shorten
         found: list[str] = []
         rest = text.strip()
         while rest and len(found) < lines - 1 and self.width(rest, size, bold=bold) > width:
-            cut = len(self.shorten(rest, width, size, bold=bold)) - 1
-            # A break at a space is worth a line that is up to half empty, no more.
-            space = rest.rfind(" ", 0, cut + 1)
-            cut = space if space >= cut / 2 else max(cut, 1)
+            cut = _last_break(rest, len(self.shorten(rest, width, size, bold=bold)) - 1)
+            if cut == 0:
+                break
             found.append(rest[:cut].rstrip())
             rest = rest[cut:].lstrip()
         return [*found, shorten(rest, width, size, bold=bold)] if rest else found
@@ -145,6 +147,26 @@ class Typeface:
             else:
                 high = middle - 1
         return keep(low)
+
+
+def _last_break(text: str, fitting: int) -> int:
+    """Return where to break a text of which so many characters fit on a line, 0 for nowhere.
+
+    A break between words is worth a line that is up to half empty, one within them up to two thirds.
+    """
+    space = text.rfind(" ", 0, fitting + 1)
+    inner = max((place for place in range(1, fitting + 1) if _breaks_before(text, place)), default=0)
+    if space >= fitting / 2:
+        return space
+    return inner if inner >= max(1, fitting / 3) else max(space, inner, 0)
+
+
+def _breaks_before(text: str, place: int) -> bool:
+    if place >= len(text):
+        return False
+    if text[place - 1] in "-_/‐–":
+        return text[place] != " "
+    return unicodedata.east_asian_width(text[place]) in "WF" or unicodedata.east_asian_width(text[place - 1]) in "WF"
 
 
 def _plain(text: str) -> str:
