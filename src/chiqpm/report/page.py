@@ -1,0 +1,137 @@
+"""The whole page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from chiqpm.files import write_text
+from chiqpm.inspection import Finding, RunRecord, TreeErrors, findings, read_record, tree_errors
+from chiqpm.inspection.meanings import certificate_sentence
+from chiqpm.markup.charts import bar_chart
+from chiqpm.markup.environment import environment, stylesheet
+from chiqpm.report import facts
+from chiqpm.report.coverage import CoverageSection, coverage_section
+from chiqpm.report.examples import TITLES, examples
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """What a report shows.
+
+    Attributes:
+        examples: explained images of every kind: right, uncertain, wrong.
+        features: features that are shown in full, the most used first.
+    """
+
+    examples: int = 3
+    features: int = 60
+
+
+def write_report(
+    run: str | Path,
+    out: str | Path | None = None,
+    *,
+    data_folder: str | Path | None = None,
+    options: ReportOptions | None = None,
+    device: str = "auto",
+) -> Path:
+    """Write the report of a run.
+
+    Args:
+        run: the run directory.
+        out: the HTML file; None takes `report.html` in the run directory.
+        data_folder: the folder of images, where it has moved since the run.
+        options: what it shows.
+        device: where to compute.
+
+    Returns:
+        The file.
+
+    Raises:
+        FileNotFoundError: the run isn't finished (the command that finishes it is named), or the folder of `out` or the
+            images don't exist.
+        ChiqpmError: a file of the run is damaged.
+    """
+    file = Path(run) / "report.html" if out is None else Path(out)
+    if out is not None and not file.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {file.parent} for the report")
+    record = read_record(run, data_folder=data_folder, device=device)
+    write_text(file, report_html(record, options or ReportOptions()))
+    return file
+
+
+def report_html(record: RunRecord, options: ReportOptions) -> str:
+    """Return the page as text."""
+    coverage = coverage_section(record)
+    errors = _errors(record)
+    template = environment("chiqpm.report").get_template("report.html")
+    return template.render(
+        title=f"CHiQPM report: {record.folder.resolve().name}",
+        style=stylesheet("chiqpm.markup", "base.css") + stylesheet("chiqpm.report", "report.css"),
+        made=f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
+        record=record,
+        names=record.classifier.class_names,
+        facts=facts.facts(record),
+        accuracies=facts.accuracies(record),
+        metric_rows=facts.metric_rows(record),
+        seconds=facts.seconds(record),
+        coverage=coverage,
+        errors=errors,
+        errors_chart=_errors_chart(errors),
+        certificate=_certificate(record),
+        grounding=record.values.get("grounding"),
+        examples=examples(record, each=options.examples),
+        example_titles=TITLES,
+        findings=_findings(record, coverage),
+        reproduction=facts.reproduction(record),
+    )
+
+
+def _errors(record: RunRecord) -> TreeErrors | None:
+    test = record.answers.get("test")
+    if test is None:
+        return None
+    weight_CK = record.classifier.model.weight_CK.cpu().numpy()
+    return tree_errors(test.features_NK, test.logits_NC, test.labels_N, weight_CK)
+
+
+def _errors_chart(errors: TreeErrors | None) -> Markup | None:
+    if errors is None or not errors.wrong:
+        return None
+    return bar_chart(
+        [str(level) for level in range(len(errors.levels))],
+        [count / errors.wrong for count in errors.levels],
+        x_label="leading features shared with the truth",
+        y_label="share of wrong predictions",
+        reference=errors.chance,
+        reference_label="a class drawn at random",
+    )
+
+
+def _certificate(record: RunRecord) -> dict[str, Any] | None:
+    values, features = record.metrics.get("assignment"), record.metrics.get("features")
+    if values is None or features is None:
+        return None
+    return {**values, "sentence": certificate_sentence(values, features)}
+
+
+def _findings(record: RunRecord, coverage: CoverageSection | None) -> list[Finding]:
+    found: list[Finding] = []
+    if coverage is not None:
+        found += findings.calibration_findings(coverage.num_calibration, coverage.target)
+        found += findings.coverage_findings(coverage.diagnostics, record.classifier.class_names)
+    if "test" in record.answers:
+        dense = record.metrics.get("accuracy", {}).get("dense")
+        found += findings.accuracy_findings(dense, record.answers["test"])
+    if "train" in record.answers:
+        found += findings.feature_findings(record.answers["train"])
+    found += findings.split_findings(record.values.get("duplicates", []))
+    return sorted(found, key=lambda finding: not finding.serious)
