@@ -12,11 +12,13 @@ from typing import Annotated, Any, Union
 import tyro
 from tyro.conf import FlagCreatePairsOff, subcommand
 
+from chiqpm.cli.demonstrating import Demo
 from chiqpm.cli.explaining import Compare, Explain
 from chiqpm.cli.fitting import Birds, Fit, Quickstart
 from chiqpm.cli.measuring import Calibrate, Evaluate, Monitor
 from chiqpm.cli.memory import keep_freed_memory
 from chiqpm.cli.predicting import Predict
+from chiqpm.cli.reporting import Report
 from chiqpm.errors import ChiqpmError
 
 USER_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
@@ -57,6 +59,8 @@ def _parse(arguments: list[str]) -> Any:
         Annotated[Monitor, subcommand("monitor")],
         Annotated[Explain, subcommand("explain")],
         Annotated[Compare, subcommand("compare")],
+        Annotated[Report, subcommand("report")],
+        Annotated[Demo, subcommand("demo")],
     ]
     description = "Image classifiers people can check: calibrated, hierarchical, interpretable."
     return tyro.cli(commands, prog="chiqpm", description=description, args=arguments, config=(FlagCreatePairsOff,))

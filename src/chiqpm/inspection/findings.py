@@ -12,6 +12,7 @@ from scipy import stats
 
 from chiqpm.conformal import Diagnostics, required_images
 from chiqpm.data.table import some
+from chiqpm.explain import ModelExplanation
 from chiqpm.inference import Answers
 
 _ALIKE = 0.95
@@ -210,6 +211,35 @@ def feature_findings(train: Answers) -> list[Finding]:
             )
         )
     return found
+
+
+def trust_findings(model: ModelExplanation) -> list[Finding]:
+    """Warn of features that lie on the border of images, belong to one class, or stand for two things.
+
+    Args:
+        model: the classes and features.
+    """
+    found = []
+    for warning, words in _UNTRUSTED.items():
+        listed = [feature for feature in model.untrusted if warning in feature.warnings]
+        if listed:
+            found.append(
+                Finding(
+                    False,
+                    f"Features {words[0]}",
+                    f"{len(listed)} of {len(model.features)}: {some([feature.label for feature in listed], 10)}.",
+                    words[1],
+                )
+            )
+    return found
+
+
+_UNTRUSTED = {
+    "border": ("on the border of the image", "What they see may be the frame, not the object. Look at their pictures."),
+    "class-specific": ("that belong to one class", "They name a class rather than describe it."),
+    "polysemantic": ("that may stand for two things", "Look at their pictures before you give them a name."),
+    "unused": ("that no class uses", "They have no part in any prediction."),
+}
 
 
 def split_findings(duplicates: Sequence[Any]) -> list[Finding]:

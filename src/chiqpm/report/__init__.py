@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from chiqpm.report.page import report_html, write_report
+from chiqpm.report.page import ReportOptions, report_html, write_report
 
-__all__ = ["report_html", "write_report"]
+__all__ = ["ReportOptions", "report_html", "write_report"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,14 +11,19 @@ from markupsafe import Markup
 
 from chiqpm.files import write_text
 from chiqpm.inspection import Finding, RunRecord, TreeErrors, findings, read_record, tree_errors
+from chiqpm.inspection.global_view import explain_record
 from chiqpm.inspection.meanings import certificate_sentence
 from chiqpm.markup.charts import bar_chart
 from chiqpm.markup.environment import environment, stylesheet
+from chiqpm.markup.feature_charts import class_tree_chart
 from chiqpm.report import facts
 from chiqpm.report.coverage import CoverageSection, coverage_section
 from chiqpm.report.examples import TITLES, examples
+from chiqpm.report.feature_cards import feature_cards
+from chiqpm.report.pairs import pair_rows
+from chiqpm.run_explanation import RunExplanation
 
-Progress = Callable[[int, int], None]
+_MOST_CLASSES = 60
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,13 @@ class ReportOptions:
 
     Attributes:
         examples: explained images of every kind: right, uncertain, wrong.
-        features: features that are shown in full, the most used first.
+        features: features that are shown, those of most classes first.
+        pairs: nearest pairs of classes that are shown.
     """
 
     examples: int = 3
-    features: int = 60
+    features: int = 100
+    pairs: int = 6
 
 
 def write_report(
@@ -72,6 +78,7 @@ def report_html(record: RunRecord, options: ReportOptions) -> str:
     """Return the page as text."""
     coverage = coverage_section(record)
     errors = _errors(record)
+    explained = explain_record(record)
     template = environment("chiqpm.report").get_template("report.html")
     return template.render(
         title=f"CHiQPM report: {record.folder.resolve().name}",
@@ -90,7 +97,12 @@ def report_html(record: RunRecord, options: ReportOptions) -> str:
         grounding=record.values.get("grounding"),
         examples=examples(record, each=options.examples),
         example_titles=TITLES,
-        findings=_findings(record, coverage),
+        explained=explained,
+        matrix=None if explained is None else class_tree_chart(explained.model),
+        pairs=[] if explained is None else pair_rows(record, explained.model, most=options.pairs),
+        cards=[] if explained is None else feature_cards(record, explained, most=options.features),
+        most_classes=_MOST_CLASSES,
+        findings=_findings(record, coverage, explained),
         reproduction=facts.reproduction(record),
     )
 
@@ -123,7 +135,7 @@ def _certificate(record: RunRecord) -> dict[str, Any] | None:
     return {**values, "sentence": certificate_sentence(values, features)}
 
 
-def _findings(record: RunRecord, coverage: CoverageSection | None) -> list[Finding]:
+def _findings(record: RunRecord, coverage: CoverageSection | None, explained: RunExplanation | None) -> list[Finding]:
     found: list[Finding] = []
     if coverage is not None:
         found += findings.calibration_findings(coverage.num_calibration, coverage.target)
@@ -133,5 +145,7 @@ def _findings(record: RunRecord, coverage: CoverageSection | None) -> list[Findi
         found += findings.accuracy_findings(dense, record.answers["test"])
     if "train" in record.answers:
         found += findings.feature_findings(record.answers["train"])
+    if explained is not None:
+        found += findings.trust_findings(explained.model)
     found += findings.split_findings(record.values.get("duplicates", []))
     return sorted(found, key=lambda finding: not finding.serious)

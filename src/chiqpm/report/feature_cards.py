@@ -1,0 +1,122 @@
+"""The section on features: what each sees, for which classes, and why not to trust some."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from markupsafe import Markup
+from PIL import Image
+
+from chiqpm.data import UnreadableImageError, load_image
+from chiqpm.explain import FeatureExplanation
+from chiqpm.explain.features import TopImage
+from chiqpm.inspection.record import RunRecord
+from chiqpm.markup.feature_charts import histogram_chart
+from chiqpm.markup.pictures import data_url, heat_picture, panel
+from chiqpm.run_explanation import RunExplanation
+
+_MARGIN = 0.15
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One training image of a feature: URL of the picture, and the picture in words."""
+
+    url: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class FeatureCard:
+    """One feature as the page shows it.
+
+    Attributes:
+        feature: its values.
+        whole: its most activating images with its heat map.
+        crops: what it saw in these and further ones.
+        histogram: of its activations.
+    """
+
+    feature: FeatureExplanation
+    whole: tuple[Shot, ...]
+    crops: tuple[Shot, ...]
+    histogram: Markup
+
+
+def feature_cards(record: RunRecord, explained: RunExplanation, *, most: int) -> list[FeatureCard]:
+    """Return cards of the features, those of most classes first.
+
+    Args:
+        record: the run.
+        explained: its features.
+        most: how many cards.
+    """
+    ordered = sorted(explained.features, key=lambda feature: (-len(feature.classes), feature.index))
+    pictures = picture_reader(record)
+    return [feature_card(feature, explained.root, pictures) for feature in ordered[:most]]
+
+
+def feature_card(
+    feature: FeatureExplanation, root: Path, pictures: PictureReader, *, whole: int = 2, crops: int = 6
+) -> FeatureCard:
+    """Return the card of one feature.
+
+    Args:
+        feature: its values.
+        root: the folder of its images.
+        pictures: reads them.
+        whole: how many images are shown as a whole.
+        crops: how many crops are shown.
+    """
+    found = [(image, pictures.read(root / image.path)) for image in feature.top[: max(whole, crops)] if image.path]
+    there = [(image, picture) for image, picture in found if picture is not None]
+    return FeatureCard(
+        feature,
+        tuple(_whole(feature.index, image, picture) for image, picture in there[:whole]),
+        tuple(_crop(image, picture) for image, picture in there[:crops]),
+        histogram_chart(feature.histogram, feature.index),
+    )
+
+
+class PictureReader:
+    """Reads pictures as the model sees them, small; remembers the last ones."""
+
+    def __init__(self, record: RunRecord) -> None:
+        self._frame = record.classifier.frame
+        self._limit = record.classifier.data_config.max_pixels
+        self.read = lru_cache(maxsize=64)(self._read)
+
+    def _read(self, path: Path) -> Image.Image | None:
+        try:
+            return self._frame(load_image(path, max_pixels=self._limit), 480)
+        except (FileNotFoundError, UnreadableImageError):
+            return None
+
+
+def picture_reader(record: RunRecord) -> PictureReader:
+    """Return a reader for the pictures of a run."""
+    return PictureReader(record)
+
+
+def class_thumbnails(examples: Mapping[int, object]) -> dict[int, str]:
+    """Return the URL of every class's small picture, where the run kept them."""
+    return {index: data_url(picture, side=96) for index, picture in examples.items()}
+
+
+def _whole(index: int, image: TopImage, picture: Image.Image) -> Shot:
+    words = f"Training image of {image.class_name}, activation {image.activation:.2f}"
+    return Shot(heat_picture(panel(picture, side=160), index, image.map_HW, image.strength), words)
+
+
+def _crop(image: TopImage, picture: Image.Image) -> Shot:
+    top, left, bottom, right = image.box
+    # A square a little larger than the box, so that a reader sees where on the object it lies.
+    side = (1 + 2 * _MARGIN) * max((bottom - top) * picture.height, (right - left) * picture.width)
+    side = min(side, float(min(picture.size)))
+    y = min(max(0.0, (top + bottom) / 2 * picture.height - side / 2), picture.height - side)
+    x = min(max(0.0, (left + right) / 2 * picture.width - side / 2), picture.width - side)
+    cut = picture.crop((round(x), round(y), max(round(x) + 1, round(x + side)), max(round(y) + 1, round(y + side))))
+    return Shot(data_url(cut.resize((96, 96)), side=96), f"What it saw in an image of {image.class_name}")
