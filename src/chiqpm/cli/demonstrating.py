@@ -39,7 +39,7 @@ class Demo(Common):
             port=self.port,
             max_megabytes=self.max_megabytes,
             device=self.device,
-            announce=lambda address: self._announce(address),
+            announce=self._announce,
         )
 
     def _announce(self, address: str) -> None:

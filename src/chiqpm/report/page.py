@@ -13,13 +13,13 @@ from chiqpm.files import write_text
 from chiqpm.inspection import Finding, RunRecord, TreeErrors, findings, read_record, tree_errors
 from chiqpm.inspection.global_view import explain_record
 from chiqpm.inspection.meanings import certificate_sentence
+from chiqpm.markup.cards import FeatureCard, PictureReader, feature_card
 from chiqpm.markup.charts import bar_chart
 from chiqpm.markup.environment import environment, stylesheet
 from chiqpm.markup.feature_charts import class_tree_chart
 from chiqpm.report import facts
 from chiqpm.report.coverage import CoverageSection, coverage_section
 from chiqpm.report.examples import TITLES, examples
-from chiqpm.report.feature_cards import feature_cards
 from chiqpm.report.pairs import pair_rows
 from chiqpm.run_explanation import RunExplanation
 
@@ -100,11 +100,17 @@ def report_html(record: RunRecord, options: ReportOptions) -> str:
         explained=explained,
         matrix=None if explained is None else class_tree_chart(explained.model),
         pairs=[] if explained is None else pair_rows(record, explained.model, most=options.pairs),
-        cards=[] if explained is None else feature_cards(record, explained, most=options.features),
+        cards=[] if explained is None else _cards(record, explained, options.features),
         most_classes=_MOST_CLASSES,
         findings=_findings(record, coverage, explained),
         reproduction=facts.reproduction(record),
     )
+
+
+def _cards(record: RunRecord, explained: RunExplanation, most: int) -> list[FeatureCard]:
+    ordered = sorted(explained.features, key=lambda feature: (-len(feature.classes), feature.index))
+    pictures = PictureReader(record.classifier)
+    return [feature_card(feature, explained.root, pictures) for feature in ordered[:most]]
 
 
 def _errors(record: RunRecord) -> TreeErrors | None:

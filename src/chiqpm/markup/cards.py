@@ -1,8 +1,7 @@
-"""The section on features: what each sees, for which classes, and why not to trust some."""
+"""A feature as a card: its most activating images, what it saw in them, its histogram."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,13 +9,12 @@ from pathlib import Path
 from markupsafe import Markup
 from PIL import Image
 
+from chiqpm.classifier import Classifier
 from chiqpm.data import UnreadableImageError, load_image
 from chiqpm.explain import FeatureExplanation
 from chiqpm.explain.features import TopImage
-from chiqpm.inspection.record import RunRecord
 from chiqpm.markup.feature_charts import histogram_chart
 from chiqpm.markup.pictures import data_url, heat_picture, panel
-from chiqpm.run_explanation import RunExplanation
 
 _MARGIN = 0.15
 
@@ -46,19 +44,6 @@ class FeatureCard:
     histogram: Markup
 
 
-def feature_cards(record: RunRecord, explained: RunExplanation, *, most: int) -> list[FeatureCard]:
-    """Return cards of the features, those of most classes first.
-
-    Args:
-        record: the run.
-        explained: its features.
-        most: how many cards.
-    """
-    ordered = sorted(explained.features, key=lambda feature: (-len(feature.classes), feature.index))
-    pictures = picture_reader(record)
-    return [feature_card(feature, explained.root, pictures) for feature in ordered[:most]]
-
-
 def feature_card(
     feature: FeatureExplanation, root: Path, pictures: PictureReader, *, whole: int = 2, crops: int = 6
 ) -> FeatureCard:
@@ -84,9 +69,9 @@ def feature_card(
 class PictureReader:
     """Reads pictures as the model sees them, small; remembers the last ones."""
 
-    def __init__(self, record: RunRecord) -> None:
-        self._frame = record.classifier.frame
-        self._limit = record.classifier.data_config.max_pixels
+    def __init__(self, classifier: Classifier) -> None:
+        self._frame = classifier.frame
+        self._limit = classifier.data_config.max_pixels
         self.read = lru_cache(maxsize=64)(self._read)
 
     def _read(self, path: Path) -> Image.Image | None:
@@ -94,16 +79,6 @@ class PictureReader:
             return self._frame(load_image(path, max_pixels=self._limit), 480)
         except (FileNotFoundError, UnreadableImageError):
             return None
-
-
-def picture_reader(record: RunRecord) -> PictureReader:
-    """Return a reader for the pictures of a run."""
-    return PictureReader(record)
-
-
-def class_thumbnails(examples: Mapping[int, object]) -> dict[int, str]:
-    """Return the URL of every class's small picture, where the run kept them."""
-    return {index: data_url(picture, side=96) for index, picture in examples.items()}
 
 
 def _whole(index: int, image: TopImage, picture: Image.Image) -> Shot:
