@@ -14,6 +14,31 @@ torch.set_num_threads(1)
 GOLDEN = Path(__file__).parent / "golden"
 
 
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory):
+    """A finished run of 4 synthetic species, trained for two epochs on 48 small images; it is read, never changed."""
+    from chiqpm import config_file
+    from chiqpm.data.birds import BirdsConfig, write_birds
+    from chiqpm.pipeline import fit
+
+    out = tmp_path_factory.mktemp("tiny")
+    birds = BirdsConfig(families=2, genera=1, siblings=2, image_size=64)
+    write_birds(out / "birds", config=birds, train=12, calibration=8, test=6, processes=1)
+    plain = {
+        "data": {"image_size": 64},
+        "backbone": {"head_channels": 24},
+        "dense": {"epochs": 1},
+        "assignment": {"kept_features": 6, "features_per_class": 2, "time_limit": 1},
+        "finetune": {"rounds": [1], "grounding_epochs": 1},
+        "calibration": {"coverage": 0.8, "targets": [0.8]},
+        "cached_views": 1,
+        "device": "cpu",
+        "workers": 0,
+    }
+    fit(out / "birds", out / "run", config=config_file.from_dict(plain))
+    return out / "run"
+
+
 @pytest.fixture
 def golden():
     """Return a function from a name to the recorded arrays of the published implementation."""

@@ -19,6 +19,7 @@ from chiqpm.cli.measuring import Calibrate, Evaluate, Monitor
 from chiqpm.cli.memory import keep_freed_memory
 from chiqpm.cli.predicting import Predict
 from chiqpm.cli.reporting import Report
+from chiqpm.cli.studying import Study, spelled_out
 from chiqpm.errors import ChiqpmError
 
 USER_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
@@ -61,9 +62,12 @@ def _parse(arguments: list[str]) -> Any:
         Annotated[Compare, subcommand("compare")],
         Annotated[Report, subcommand("report")],
         Annotated[Demo, subcommand("demo")],
+        Annotated[Study, subcommand("study")],
     ]
     description = "Image classifiers people can check: calibrated, hierarchical, interpretable."
-    return tyro.cli(commands, prog="chiqpm", description=description, args=arguments, config=(FlagCreatePairsOff,))
+    return tyro.cli(
+        commands, prog="chiqpm", description=description, args=spelled_out(arguments), config=(FlagCreatePairsOff,)
+    )
 
 
 def _fit_default(arguments: Sequence[str]) -> Fit:
