@@ -21,7 +21,7 @@ class _Chip(NamedTuple):
     row: int
     width: float
     label: str
-    index: int
+    feature: int
 
 
 class ChipRows:
@@ -60,7 +60,9 @@ class ChipRows:
     def draw(self, page: Page, left: float, top: float) -> None:
         """Draw the chips from `top` on."""
         for chip in self._chips:
-            draw_chip(page, left + chip.x, top + chip.row * STEP, width=chip.width, label=chip.label, index=chip.index)
+            draw_chip(
+                page, left + chip.x, top + chip.row * STEP, width=chip.width, label=chip.label, index=chip.feature
+            )
         if self._note is not None:
             x, row, note = self._note
             page.text(left + x, top + row * STEP + HEIGHT / 2, note, SIZE, colour=GREY)

@@ -12,18 +12,17 @@ from chiqpm.explain.drawing.colours import GREY, INK, PALE, WARNING, feature_col
 from chiqpm.explain.drawing.explanation_figure import opacity_scale, scale_height
 from chiqpm.explain.drawing.heat import Layer, heat_panel, panel_image
 from chiqpm.explain.drawing.histogram import draw_histogram
-from chiqpm.explain.drawing.page import Page, line_height, root
+from chiqpm.explain.drawing.page import NARROW, Page, check_width, line_height, root
 from chiqpm.explain.drawing.pictures import as_rgb, cropped, fitted, magnified
 from chiqpm.explain.drawing.typeface import Typeface
 from chiqpm.explain.features import FeatureExplanation
 from chiqpm.explain.wording import count
 
-_MARGIN, _GAP = 0.35, 0.14
+_GAP = 0.14
 _TITLE, _BODY, _SMALL = 14.0, 10.5, 8.5
 _PLOT = 2.0
 _LINE = 0.21
 _USES, _LINKS = 8, 5
-_NARROW = 6.5
 
 
 def draw_feature(
@@ -49,19 +48,17 @@ def draw_feature(
     """
     if len(images) > len(feature.top):
         raise ChiqpmError(f"feature {feature.index} has {len(feature.top)} top images, received {len(images)}")
-    if not width >= 3.0:
-        raise ChiqpmError(f"a page must be at least 3 inches wide, received {width}")
     return _FeaturePage(feature, images, width).draw(figure)
 
 
 class _FeaturePage:
     def __init__(self, feature: FeatureExplanation, images: Sequence[Any], width: float) -> None:
         self._feature, self._width = feature, width
-        self._margin = _MARGIN if width >= _NARROW else 0.2
+        self._margin = check_width(width)
         self._room = width - 2 * self._margin
-        self._columns = 6 if width >= _NARROW else 3
+        self._columns = 6 if width >= NARROW else 3
         self._side = (self._room + _GAP) / self._columns - _GAP
-        self._images = list(images[: self._columns * (1 if width >= _NARROW else 2)])
+        self._images = list(images[: self._columns * (1 if width >= NARROW else 2)])
         names = [use.class_name for use in (*feature.classes, *feature.others)]
         names += [image.class_name for image in feature.top] + [link.name for link in feature.attributes]
         self._type = Typeface([feature.name, *names, *feature.warning_sentences()])
@@ -74,7 +71,7 @@ class _FeaturePage:
         self._captions = [self._caption(number) for number in range(len(self._images))]
 
     def draw(self, figure: Figure | SubFigure | None) -> Figure:
-        wide = self._width >= _NARROW
+        wide = self._width >= NARROW
         warning_lines = sum(len(lines) for lines in self._warnings)
         tiles_top = (
             self._margin + 0.42 + len(self._sentence) * line_height(_BODY) + warning_lines * line_height(9.0) + 0.3

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from chiqpm.explain.drawing.colours import GREY, INK, PALE, SET_FILL, SET_GREEN
-from chiqpm.explain.drawing.page import Box, Page, line_height
+from chiqpm.explain.drawing.page import NARROW, Box, Page, line_height
 from chiqpm.explain.drawing.pictures import as_rgb, fitted, magnified
 from chiqpm.explain.drawing.typeface import Typeface
 from chiqpm.explain.values import Explanation
@@ -46,8 +46,13 @@ class Header:
         self._explanation = explanation
         self._labels = class_labels
         self._margin = margin
-        self._left = margin + _IMAGE + 0.35
+        narrow = width < NARROW
+        # Beside the image, or on a narrow page below it.
+        self._left = margin if narrow else margin + _IMAGE + 0.35
+        self._text_top = margin + (_IMAGE + 0.2 if narrow else 0.0)
         self._room = room = width - margin - self._left
+        self._card = (room + _GAP) / 3 - _GAP if narrow else _CARD
+        self._cards_shown = 3 if narrow else _CARDS
         self._heading = typeface.shorten(typeface.clean(heading), room, 9.5)
         title = f"Predicted: {class_labels[explanation.predicted]}"
         self._title = typeface.wrap(title, room, _TITLE, lines=2, bold=True, name=True)
@@ -55,7 +60,7 @@ class Header:
         self._sentence = typeface.wrap(self._words(typeface), room, _BODY, lines=5)
         self._examples = {c: examples[c] for c in explanation.set_classes if c in examples}
         self._set_top = (
-            margin
+            self._text_top
             + (0.24 if heading else 0.0)
             + len(self._title) * line_height(_TITLE)
             + (0.27 if self._truth else 0.06)
@@ -69,7 +74,7 @@ class Header:
         pixels = magnified(as_rgb(image, side=480), 240)
         x, _, image_width, image_height = fitted(pixels, self._margin, self._margin, _IMAGE)
         page.image((x, self._margin, image_width, image_height), pixels)
-        y = self._margin
+        y = self._text_top
         if self._heading:
             page.text(self._left, y + 0.06, self._heading, 9.5, colour=GREY)
             y += 0.24
@@ -104,7 +109,7 @@ class Header:
         if not self._explanation.set_classes:
             return 0.1
         if self._examples:
-            return _CARD + 0.08 + 2 * line_height(_NAME)
+            return self._card + 0.08 + 2 * line_height(_NAME)
         return len(self._chips(typeface)) * _CHIP_STEP
 
     def _set(self, page: Page) -> None:
@@ -124,27 +129,27 @@ class Header:
                 x += width + 0.08
 
     def _cards(self, page: Page, top: float) -> None:
-        members = self._explanation.set_classes
-        shown = members if len(members) <= _CARDS else members[: _CARDS - 1]
+        members, card = self._explanation.set_classes, self._card
+        shown = members if len(members) <= self._cards_shown else members[: self._cards_shown - 1]
         for number, index in enumerate(shown):
-            x = self._left + number * (_CARD + _GAP)
+            x = self._left + number * (card + _GAP)
             if index in self._examples:
                 pixels = magnified(as_rgb(self._examples[index], side=240), 120)
-                box = fitted(pixels, x, top, _CARD)
+                box = fitted(pixels, x, top, card)
                 page.box(*_rim(box, 0.03), fill=SET_GREEN, rounding=0.0, zorder=1.0)
                 page.image(box, pixels)
             else:
-                page.box(x, top, _CARD, _CARD, fill=PALE, rounding=0.0)
-                page.text(x + _CARD / 2, top + _CARD / 2, "no example", _NAME, colour=GREY, align="center")
+                page.box(x, top, card, card, fill=PALE, rounding=0.0)
+                page.text(x + card / 2, top + card / 2, "no example", _NAME, colour=GREY, align="center")
             bold = index == self._explanation.predicted
-            name = page.typeface.wrap(f"✓ {self._labels[index]}", _CARD + 0.05, _NAME, lines=2, bold=bold, name=True)
-            page.text(x + _CARD / 2, top + _CARD + 0.13, name, _NAME, colour=SET_GREEN, bold=bold, align="center")
+            name = page.typeface.wrap(f"✓ {self._labels[index]}", card + 0.05, _NAME, lines=2, bold=bold, name=True)
+            page.text(x + card / 2, top + card + 0.13, name, _NAME, colour=SET_GREEN, bold=bold, align="center")
         if len(shown) < len(members):
-            x = self._left + len(shown) * (_CARD + _GAP)
+            x = self._left + len(shown) * (card + _GAP)
             lines = [f"and {len(members) - len(shown)}", "more classes"]
             page.text(
-                x + _CARD / 2,
-                top + _CARD / 2 - 0.09,
+                x + card / 2,
+                top + card / 2 - 0.09,
                 lines,
                 _BODY,
                 bold=True,

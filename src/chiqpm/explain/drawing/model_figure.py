@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure, SubFigure
 
-from chiqpm.errors import ChiqpmError
 from chiqpm.explain.drawing.class_tree import draw_class_tree, draw_matrix
 from chiqpm.explain.drawing.colours import GREY, INK, WARNING, feature_colour
-from chiqpm.explain.drawing.page import Page, line_height, root
+from chiqpm.explain.drawing.page import NARROW, Page, check_width, line_height, root
 from chiqpm.explain.drawing.typeface import Typeface
 from chiqpm.explain.model_values import ModelExplanation
 
 _TITLE, _BODY, _SMALL, _LABEL = 14.0, 10.5, 8.5, 7.5
 _ROW, _TALLEST = 0.155, 11.0
-_NARROW = 6.5
 _CAPTION = (
     "Left: classes that share more features meet further right; the axis counts shared features. Middle: a column for "
     "each feature, in its colour where a class has it."
@@ -37,10 +35,8 @@ def draw_model(model: ModelExplanation, *, width: float = 10.0, figure: Figure |
     Raises:
         ChiqpmError: too narrow a page.
     """
-    if not width >= 3.0:
-        raise ChiqpmError(f"a page must be at least 3 inches wide, received {width}")
-    narrow = width < _NARROW
-    margin = 0.2 if narrow else 0.35
+    margin = check_width(width)
+    narrow = width < NARROW
     room = width - 2 * margin
     evidence = [sentence for feature in model.untrusted for sentence in feature.evidence]
     typeface = Typeface([*model.class_names, *(f.name for f in model.features), *evidence, "⚠"])

@@ -15,8 +15,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch
 from numpy.typing import NDArray
 
+from chiqpm.errors import ChiqpmError
 from chiqpm.explain.drawing.colours import INK, PAPER
 from chiqpm.explain.drawing.typeface import Typeface
+
+NARROW = 6.5
+"""Pages narrower than this, in inches, are laid out in one column, to be read on a phone."""
 
 Box: TypeAlias = tuple[float, float, float, float]
 """x, y, width, height; x, y is the top left corner."""
@@ -168,6 +172,17 @@ class Page:
             zorder=3.0,
         )
         self.axes.add_artist(rim)
+
+
+def check_width(width: float) -> float:
+    """Return the margin of a page of some width, in inches.
+
+    Raises:
+        ChiqpmError: the page is narrower than 3 inches.
+    """
+    if not 3.0 <= width < float("inf"):
+        raise ChiqpmError(f"a page must be at least 3 inches wide, received {width}")
+    return 0.2 if width < NARROW else 0.35
 
 
 def line_height(size: float) -> float:

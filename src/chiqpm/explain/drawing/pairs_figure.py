@@ -10,14 +10,13 @@ from matplotlib.figure import Figure, SubFigure
 from chiqpm.errors import ChiqpmError
 from chiqpm.explain.drawing.chips import HEIGHT, ChipRows
 from chiqpm.explain.drawing.colours import GREY, PALE
-from chiqpm.explain.drawing.page import Page, line_height, root
+from chiqpm.explain.drawing.page import NARROW, Page, check_width, line_height, root
 from chiqpm.explain.drawing.pictures import as_rgb, fitted, magnified
 from chiqpm.explain.drawing.typeface import Typeface
 from chiqpm.explain.model_values import ClassPair, ModelExplanation, SeparatingFeature
 
 _TITLE, _BODY, _SMALL = 14.0, 10.5, 8.5
 _THUMB, _GAP = 0.85, 0.12
-_NARROW = 6.5
 _CAPTION = (
     "Each class with the features that only it has. Separation: how much more active such a feature is in its class "
     "than in the other one, in standard deviations; under 2 the two are easily taken for each other."
@@ -47,13 +46,11 @@ def draw_pairs(
     Raises:
         ChiqpmError: too narrow a page, no pair to draw, or an image that can't be shown.
     """
-    if not width >= 3.0:
-        raise ChiqpmError(f"a page must be at least 3 inches wide, received {width}")
+    margin = check_width(width)
     pairs = model.pairs[: max(0, most)]
     if not pairs:
         raise ChiqpmError(f"there is no pair to draw: {len(model.pairs)} pairs are known, {most} were asked for")
-    narrow = width < _NARROW
-    margin = 0.2 if narrow else 0.35
+    narrow = width < NARROW
     room = width - 2 * margin
     features = [f for pair in pairs for f in (*pair.only_a, *pair.only_b)]
     typeface = Typeface([*(n for p in pairs for n in (p.name_a, p.name_b)), *(f.name for f in features)])
