@@ -36,6 +36,7 @@ from chiqpm.data import load_image
 from chiqpm.data.birds import BirdsConfig, write_birds
 from chiqpm.errors import ChiqpmError
 from chiqpm.experiments.claims import measure_claims, random_divisions
+from chiqpm.experiments.faithfulness import main
 from chiqpm.experiments.grounding import measure_grounding
 from chiqpm.pipeline import Run
 from chiqpm.presets import preset
@@ -447,6 +448,20 @@ def test_grounding_is_measured_on_birds_rendered_again(birds, finished, tmp_path
     )
     with pytest.raises(ChiqpmError, match="not the classes"):
         measure_grounding(chiqpm.load(finished), other)
+
+
+def test_faithfulness_has_a_control_for_every_number(finished, tmp_path):
+    main([str(finished), "--images", "4", "--out", str(tmp_path / "faithfulness.json")])
+    found = json.loads((tmp_path / "faithfulness.json").read_text())
+    assert found["images"] == 4
+    for curves in (found["perturbation"]["deletion"], found["perturbation"]["insertion"]):
+        assert set(curves) == {"map", "random", "centre"}
+        assert all(0 <= curve["auc"] <= 1 and len(curve["means"]) == 7 for curve in curves.values())
+    assert found["randomisation"]["depths"][-1]["share"] == 1
+    assert found["parts"] is not None and len(found["sentences"]) >= 3
+    swapped, removed = found["parts"]["swapped"], found["parts"]["removed"]
+    for values in filter(None, (swapped, removed)):
+        assert all(f"control_{name}" in values for name in values if not name.startswith(("control_", "samples")))
 
 
 def test_sets_over_random_divisions_keep_their_coverage_on_average(finished):

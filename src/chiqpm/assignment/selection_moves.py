@@ -118,7 +118,9 @@ def screen(k: int, features: Any, regions: Any, rows: Any) -> None:  # pragma: n
 
 
 @compiled
-def propose(k: int, present: float, temperature: float, random: Any, features: Any) -> Any:  # pragma: no cover - compiled
+def propose(
+    k: int, present: float, temperature: float, random: Any, features: Any
+) -> Any:  # pragma: no cover - compiled
     """Draw a feature for the unused slot k by its predicted worth, like a heat bath.
 
     Returns the feature (the one that was there before, worth `present`, is among them), and its predicted worth.

@@ -100,7 +100,7 @@ def measure_grounding(
         looked.features,
         attributes_CA[test.labels_N[rows]],
     )
-    pairs = _paired_siblings(test, weight_CK)
+    pairs = paired_siblings(test, weight_CK)
     # Of the images of species with a paired sibling, those that are classified correctly.
     labels = test.labels_N[rows]
     places = np.flatnonzero((looked.predicted == labels) & np.isin(labels, list(pairs)))
@@ -177,7 +177,7 @@ def _look(
     return _Seen(*(np.concatenate(column) for column in (features, predicted, peaks, masks, objects)))
 
 
-def _paired_siblings(birds: SyntheticBirds, weight_CK: NDArray[np.bool_]) -> dict[int, tuple[int, str]]:
+def paired_siblings(birds: SyntheticBirds, weight_CK: NDArray[np.bool_]) -> dict[int, tuple[int, str]]:
     """Return class -> (sibling, separating attribute), both ways, for siblings whose features differ in exactly one."""
     found: dict[int, tuple[int, str]] = {}
     for first, second, attribute in birds.taxonomy.sibling_pairs():
@@ -204,7 +204,7 @@ def _pivots(
     for row in rows.tolist():
         sibling, attribute = pairs[int(labels_N[row])]
         changes["swapped"].append((row, {attribute: birds.taxonomy.species[sibling][attribute]}))
-        changes["control"].append((row, _other_part(birds, row, attribute, generator)))
+        changes["control"].append((row, other_part(birds, row, attribute, generator)))
     features, predicted = {}, {}
     for name, wanted in changes.items():
         batches = _rendered(_Renders(birds, wanted, masks=False), f"{name} attributes", quiet=quiet)
@@ -225,7 +225,7 @@ def _pivots(
     )
 
 
-def _other_part(birds: SyntheticBirds, row: int, attribute: str, generator: np.random.Generator) -> dict[str, str]:
+def other_part(birds: SyntheticBirds, row: int, attribute: str, generator: np.random.Generator) -> dict[str, str]:
     """Draw another value for an attribute of another part than the given attribute's."""
     species = birds.species(row)
     others = [name for name, part in ATTRIBUTE_PART.items() if part != ATTRIBUTE_PART[attribute]]

@@ -20,9 +20,12 @@ from chiqpm.metrics._coverage import (
 )
 from chiqpm.metrics._dependence import dependence
 from chiqpm.metrics._feature_alignment import feature_alignment
+from chiqpm.metrics._map_similarity import map_similarity
 from chiqpm.metrics._mixture import Mixtures, fit_mixtures
 from chiqpm.metrics._part_grounding import PartGrounding, modal_parts, part_grounding
+from chiqpm.metrics._part_removal import PartRemoval, part_removal
 from chiqpm.metrics._peaks import map_peaks
+from chiqpm.metrics._perturbation import PerturbationCurve, perturbation_curve
 from chiqpm.metrics._pivot_faithfulness import PivotFaithfulness, pivot_faithfulness
 from chiqpm.metrics._set_coherence import SetCoherence, set_coherence
 from chiqpm.metrics._set_hierarchy import SetHierarchy, set_hierarchy
@@ -35,6 +38,8 @@ __all__ = [
     "GroupCoverage",
     "Mixtures",
     "PartGrounding",
+    "PartRemoval",
+    "PerturbationCurve",
     "PivotFaithfulness",
     "SetCoherence",
     "SetHierarchy",
@@ -50,9 +55,12 @@ __all__ = [
     "feature_alignment",
     "fit_mixtures",
     "map_peaks",
+    "map_similarity",
     "modal_parts",
     "overlap_coefficient",
     "part_grounding",
+    "part_removal",
+    "perturbation_curve",
     "pivot_faithfulness",
     "set_coherence",
     "set_hierarchy",
