@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -48,3 +49,18 @@ def golden():
             return {key: archive[key] for key in archive.files}
 
     return read
+
+
+@pytest.fixture(scope="session")
+def write_run():
+    """Return the function that writes a run directory without training."""
+    spec = importlib.util.spec_from_file_location("synthetic_run", Path(__file__).parent / "synthetic_run.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.write_run
+
+
+@pytest.fixture(scope="session")
+def small_run(write_run, tmp_path_factory):
+    """A finished run of four classes; not to be written to."""
+    return write_run(tmp_path_factory.mktemp("synthetic") / "run")
