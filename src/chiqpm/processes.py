@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 from accelerate.state import AcceleratorState
+from accelerate.tracking import get_available_trackers
 from accelerate.utils import LoggerType, broadcast, broadcast_object_list, gather_object
 from numpy.typing import NDArray
 
@@ -147,11 +148,15 @@ def _find_tracker(name: str) -> str | None:
     known = [str(kind) for kind in LoggerType if kind != LoggerType.ALL]
     if name not in known:
         raise ChiqpmError(f"unknown tracker {name!r}; choose auto, none, {', '.join(known)}")
+    if name not in map(str, get_available_trackers()):
+        raise ChiqpmError(f"the tracker {name!r} is not installed here; install it, or choose auto or none")
     return name
 
 
 def _accelerator(device: torch.device, compute: ComputeConfig, tracker: str | None, folder: Path | None) -> Accelerator:
     backend = "inductor" if compute.compile else "no"
+    if compute.precision == "fp16" and device.type == "cpu":
+        raise ChiqpmError("fp16 needs a GPU; on a CPU choose bf16, or no mixed precision")
     known = AcceleratorState._shared_state
     if known and (
         known["_mixed_precision"] != compute.precision

@@ -9,9 +9,14 @@ import sys
 import traceback
 from contextlib import closing
 
+import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
+from timm.layers import BatchNormAct2d
+from torch import nn
+
+from chiqpm.model import CHiQPM, DenseClassifier
 
 
 def _free_port():
@@ -58,3 +63,51 @@ def together():
         return [child.exitcode for child in children]
 
     return start
+
+
+class TinyBackbone(nn.Module):
+    """Two convolutions with batch norm, one of them timm's with its own activation."""
+
+    def __init__(self):
+        super().__init__()
+        self.num_features = 10
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 6, 3, stride=2), BatchNormAct2d(6), nn.Conv2d(6, 10, 3), nn.BatchNorm2d(10), nn.ReLU()
+        )
+
+    def forward(self, images):
+        return self.layers(images)
+
+    forward_trainable = forward
+
+
+@pytest.fixture
+def small():
+    """Return a namespace of what trains in milliseconds."""
+
+    class Small:
+        IMAGES, CLASSES, SIDE = 27, 3, 16
+
+        @classmethod
+        def data(cls):
+            """One view of 27 images, and labels."""
+            generator = np.random.default_rng(3)
+            labels = np.arange(cls.IMAGES) % cls.CLASSES
+            images = generator.normal(size=(1, cls.IMAGES, 3, cls.SIDE, cls.SIDE)).astype(np.float32)
+            images[0, :, 0] += labels[:, None, None]
+            return images, labels
+
+        @classmethod
+        def dense(cls):
+            torch.manual_seed(0)
+            return DenseClassifier(TinyBackbone(), cls.CLASSES, dropout=0.3)
+
+        @staticmethod
+        def sparse():
+            torch.manual_seed(1)
+            weight = torch.tensor([[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]])
+            return CHiQPM(
+                TinyBackbone(), torch.tensor([1, 4, 6, 9]), weight, torch.full((4,), 0.3), torch.full((4,), 0.4)
+            )
+
+    return Small

@@ -19,6 +19,11 @@ class SharedDropout(nn.Dropout):
     """
 
     rows: Rows | None = None
+    _mask: torch.Tensor | None = None
+
+    def begin_batch(self) -> None:
+        """Forget the mask; the next part draws that of its whole batch."""
+        self._mask = None
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Drop entries of (B, ...) in training."""
@@ -26,8 +31,9 @@ class SharedDropout(nn.Dropout):
         whole = rows is None or (rows.total == len(inputs) and inputs.device.type == "cpu")
         if whole or rows is None or not self.training or self.p in (0.0, 1.0):
             return super().forward(inputs)
-        mask = inputs.new_empty((rows.total, *inputs.shape[1:])).bernoulli_(1 - self.p)
-        own = mask[rows.start : rows.start + len(inputs)]
+        if self._mask is None:
+            self._mask = inputs.new_empty((rows.total, *inputs.shape[1:])).bernoulli_(1 - self.p)
+        own = self._mask[rows.start : rows.start + len(inputs)]
         return inputs * (own / (1 - self.p))
 
 

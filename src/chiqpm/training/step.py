@@ -85,6 +85,8 @@ class Stepper:
         accelerator, device = self.processes.accelerator, self.processes.device
         self.optimiser.zero_grad(set_to_none=True)
         sums, total = torch.zeros(2, device=device), 0
+        for dropout in self.dropouts:
+            dropout.begin_batch()
         for number, part in enumerate(parts):
             is_last, total = number == self.accumulation - 1, part.rows.total
             inputs = part.inputs.to(device, memory_format=memory_layout(part.inputs), non_blocking=True)
