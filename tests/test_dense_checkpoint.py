@@ -57,7 +57,7 @@ def test_a_dense_model_of_this_package_is_taken_whole(tmp_path):
 def test_weights_that_do_not_fit_are_named(tmp_path):
     trained = timm.create_model("resnet18", num_classes=4).state_dict()
     save_file(trained, tmp_path / "four.safetensors")
-    with pytest.raises(ChiqpmError, match=r"classifier\.weight has shape \(4, 512\)"):
+    with pytest.raises(ChiqpmError, match="trained for 4 classes, the data have 3"):
         load_dense_checkpoint(build(), tmp_path / "four.safetensors")
     with pytest.raises(ChiqpmError, match="lacks the weight"):
         load_dense_checkpoint(build("resnet34", 4), tmp_path / "four.safetensors")

@@ -6,10 +6,6 @@ import json
 import logging
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -417,23 +413,6 @@ def test_one_folder_level_is_split_and_groups_stay_together(birds, tmp_path):
     for group, part in zip(table.groups, table.parts, strict=True):
         sides.setdefault(group, set()).add(str(part))
     assert all(len(parts) == 1 for parts in sides.values())
-
-
-@pytest.mark.slow
-def test_killed_at_random_moments_a_run_still_ends_in_the_same_model(birds, finished, tmp_path):
-    out, config = tmp_path / "run", tmp_path / "config.yaml"
-    shutil.copy(finished / "config.yaml", config)
-    command = [sys.executable, "-m", "chiqpm", "fit", str(birds), "--out", str(out), "--config", str(config), "--quiet"]
-    generator = np.random.default_rng(0)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for _ in range(5):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
-        time.sleep(float(generator.uniform(4, 14)))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
-    assert same_weights(weights(finished), weights(out))
 
 
 def test_grounding_is_measured_on_birds_rendered_again(birds, finished, tmp_path):

@@ -74,6 +74,11 @@ def _load(model: DenseClassifier, state: Mapping[str, torch.Tensor], path: Path,
     for name, value in own.items():
         if name not in state:
             raise ChiqpmError(f"{path} lacks the weight {name}; was it made with the same --backbone options?")
+        if name == "classifier.weight" and len(state[name]) != len(value):
+            raise ChiqpmError(
+                f"{path} was trained for {len(state[name])} classes, the data have {len(value)}; use the data that it "
+                "was trained on, or train the dense stage (leave out --dense-checkpoint)"
+            )
         if state[name].shape != value.shape:
             raise ChiqpmError(
                 f"{path}: {name} has shape {tuple(state[name].shape)}, this model needs {tuple(value.shape)}; "

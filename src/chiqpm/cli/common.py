@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 
+def is_main_process() -> bool:
+    """Whether this process, of those that a launcher has started together, is the one that talks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def write(text: str) -> None:
     """Write a line to standard output."""
-    sys.stdout.write(text + "\n")
+    if is_main_process():
+        sys.stdout.write(text + "\n")
 
 
 def write_json(value: Any) -> None:

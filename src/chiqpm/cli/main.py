@@ -12,6 +12,7 @@ from typing import Annotated, Any, Union
 import tyro
 from tyro.conf import FlagCreatePairsOff, subcommand
 
+from chiqpm.cli.common import is_main_process
 from chiqpm.cli.demonstrating import Demo
 from chiqpm.cli.explaining import Compare, Explain
 from chiqpm.cli.fitting import Birds, Fit, Quickstart
@@ -92,6 +93,7 @@ def _value_of(option: str, arguments: Sequence[str]) -> str | None:
 
 
 def _set_up_messages(*, quiet: bool) -> None:
+    quiet = quiet or not is_main_process()
     logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, format="%(message)s", stream=sys.stderr)
     for library in ("timm", "matplotlib", "PIL", "numba", "fontTools", "httpx"):
         logging.getLogger(library).setLevel(logging.ERROR)

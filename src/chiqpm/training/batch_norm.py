@@ -49,7 +49,8 @@ class _GlobalBatchNorm(nn.BatchNorm2d):
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
         assert self.momentum is not None
-        # Two passes: the mean of squares minus the square of the mean would lose digits.
+        # Two passes: the mean of squares minus the square of the mean would lose digits. In float32, as torch does it.
+        given, maps_BFHW = maps_BFHW.dtype, maps_BFHW.float()
         sums = torch.cat([maps_BFHW.sum(dim=(0, 2, 3)), maps_BFHW.new_tensor([maps_BFHW[:, 0].numel()])])
         total = _Sum.apply(sums)
         count = float(total[-1].detach())
@@ -63,7 +64,7 @@ class _GlobalBatchNorm(nn.BatchNorm2d):
         scaled = centred * (variance_F + self.eps).rsqrt()[:, None, None]
         if self.affine:
             scaled = torch.addcmul(self.bias[:, None, None], scaled, self.weight[:, None, None])
-        return self.act(self.drop(scaled))  # type: ignore[no-any-return]
+        return self.act(self.drop(scaled.to(given)))  # type: ignore[no-any-return]
 
 
 class _Sum(torch.autograd.Function):

@@ -1,0 +1,104 @@
+"""Memory doesn't grow with the number of images, and the statistics of ImageNet's size fit in 200 MB."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of the memory from /proc")
+
+PEAK = """
+import gc, sys
+import numpy as np
+import torch
+torch.set_num_threads(1)
+
+def reset():
+    gc.collect()
+    open("/proc/self/clear_refs", "w").write("5")  # the peak becomes what is used now
+
+def peak():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 1024
+"""
+
+STREAMING = """
+from chiqpm.config import ComputeConfig, DenseConfig, OptimiserConfig
+from chiqpm.inference import Answers, accuracy, answer
+from chiqpm.metrics import spatial_diversity_per_sample
+from chiqpm.model import DenseClassifier
+from chiqpm.processes import Processes
+from chiqpm.statistics import FeatureStatistics
+from chiqpm.training import ImageBatches, train_dense
+
+class Images(torch.utils.data.Dataset):
+    def __init__(self, count):
+        self.count = count
+    def __len__(self):
+        return self.count
+    def set_epoch(self, epoch):
+        pass
+    def __getitem__(self, index):
+        return torch.full((3, 128, 128), float(index % 3)), index % 3, index
+
+class Backbone(torch.nn.Module):
+    num_features = 16
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Conv2d(3, 16, 3, stride=2)
+    def forward(self, images):
+        return self.layer(images).relu()
+    forward_trainable = forward
+
+processes = Processes("cpu", compute=ComputeConfig(tracker="none"))
+config = DenseConfig(epochs=1, optimiser=OptimiserConfig(batch_size=16))
+
+def every_stage(count):
+    model, images = DenseClassifier(Backbone(), 3), Images(count)
+    train_dense(model, ImageBatches(images, 16, seed=0, workers=0), config, seed=0, cached=False, processes=processes)
+    sums = FeatureStatistics(16, 3)
+    weight = torch.ones(3, 16)
+    values = []
+    def each(output, labels):
+        sums.update(output.maps, labels)
+        predicted = output.logits.argmax(dim=1)
+        values.append(spatial_diversity_per_sample(output.maps, weight, predicted, 3).numpy())
+    answer(model, images, device=processes.device, workers=0, each=each)
+    accuracy(model, images, device=processes.device, workers=0)
+    sums.compute()
+
+every_stage(64)
+reset(); every_stage(64); few = peak()
+reset(); every_stage(512); many = peak()
+# Maps of the 448 further images alone have 113 MB, the images themselves 88.
+sys.exit(f"{few:.0f} MB for 64 images, {many:.0f} for 512" if many > few + 15 else 0)
+"""
+
+IMAGENET = """
+import tracemalloc
+from chiqpm.statistics import FeatureStatistics
+generator = np.random.default_rng(0)
+maps = torch.from_numpy(np.maximum(generator.normal(size=(32, 2048, 7, 7)), 0).astype(np.float32))
+tracemalloc.start()
+sums = FeatureStatistics(2048, 1000)
+for start in range(0, 1024, 32):
+    labels = torch.arange(start, start + 32) % 1000
+    sums.update(maps * (1 + labels[:, None, None, None] % 7), labels)
+found = sums.compute()
+used = tracemalloc.get_traced_memory()[1] / 1e6
+assert found.similarity_FC.shape == (2048, 1000) and found.redundancy_FF.shape == (2048, 2048)
+sys.stdout.write(f"{used:.0f}")
+sys.exit(f"{used:.0f} MB" if used > 200 else 0)
+"""
+
+
+def test_no_stage_keeps_images_or_maps():
+    done = subprocess.run([sys.executable, "-c", PEAK + STREAMING], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_statistics_of_the_size_of_imagenet_fit_in_200_mb():
+    done = subprocess.run([sys.executable, "-c", PEAK + IMAGENET], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) > 100, "the results alone have more"
