@@ -51,16 +51,28 @@ def golden():
     return read
 
 
+def _load(name):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture(scope="session")
 def write_run():
     """Return the function that writes a run directory without training."""
-    spec = importlib.util.spec_from_file_location("synthetic_run", Path(__file__).parent / "synthetic_run.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.write_run
+    return _load("synthetic_run").write_run
 
 
 @pytest.fixture(scope="session")
 def small_run(write_run, tmp_path_factory):
     """A finished run of four classes; not to be written to."""
     return write_run(tmp_path_factory.mktemp("synthetic") / "run")
+
+
+@pytest.fixture(scope="session")
+def visit():
+    """Return a function from an address to a page in a real browser, open until the end of the tests."""
+    module = _load("browser")
+    with module.launched() as browser:
+        yield lambda address, **options: module.Visit(browser, address, **options)

@@ -7,7 +7,7 @@ from importlib import resources
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from chiqpm.explain.drawing.colours import feature_colour, ink_on
+from chiqpm.explain.drawing.colours import feature_colour, rgb
 from chiqpm.explain.values import Feature
 from chiqpm.explain.wording import count, percent
 
@@ -36,10 +36,12 @@ def stylesheet(package: str, name: str) -> Markup:
 
 
 def feature_style(feature: Feature) -> str:
-    """Return the CSS variables of a feature's chip: its colour, and black or white on it.
+    """Return the CSS variables of a feature's chip: its colour, with white or black on it, a contrast of 4.5 or more.
 
-    >>> feature_style(Feature(0, ""))
-    '--feature:#0072B2;--on-feature:#FFFFFF'
+    >>> feature_style(Feature(0, "")), feature_style(Feature(1, ""))
+    ('--feature:#0072B2;--on-feature:#FFFFFF', '--feature:#D55E00;--on-feature:#000000')
     """
     colour = feature_colour(feature.index)
-    return f"--feature:{colour};--on-feature:{ink_on(colour)}"
+    linear = [c / 3294.6 if c <= 10.0 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in rgb(colour)]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return f"--feature:{colour};--on-feature:{'#FFFFFF' if 1.05 / (luminance + 0.05) >= 4.5 else '#000000'}"
