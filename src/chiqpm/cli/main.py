@@ -14,6 +14,7 @@ from tyro.conf import FlagCreatePairsOff, subcommand
 
 from chiqpm.cli.common import is_main_process
 from chiqpm.cli.demonstrating import Demo
+from chiqpm.cli.experimenting import RunExperiment
 from chiqpm.cli.explaining import Compare, Explain
 from chiqpm.cli.fitting import Birds, Fit, Quickstart
 from chiqpm.cli.measuring import Calibrate, Evaluate, Monitor
@@ -63,6 +64,7 @@ def _parse(arguments: list[str]) -> Any:
         Annotated[Compare, subcommand("compare")],
         Annotated[Report, subcommand("report")],
         Annotated[Demo, subcommand("demo")],
+        Annotated[RunExperiment, subcommand("experiment")],
         Annotated[Study, subcommand("study")],
     ]
     description = "Image classifiers people can check: calibrated, hierarchical, interpretable."

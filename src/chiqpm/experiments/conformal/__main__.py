@@ -24,9 +24,8 @@ from chiqpm.experiments.conformal.sets import measure_sets
 from chiqpm.experiments.conformal.speed import measure_speed
 from chiqpm.experiments.conformal.tables import markdown
 from chiqpm.experiments.conformal.validity import measure_validity
+from chiqpm.experiments.keeping import kept
 from chiqpm.files import write_json, write_text
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,15 +91,15 @@ def measure(out: Path, options: Options, *, quiet: bool = True) -> dict[str, Any
         made_from = {"population": name, "model": first, "size": asdict(options.size), "tiny": options.tiny}
         made_from |= {"splits": options.validity_splits, "confidence": options.confidence}
         file = out / f"validity-{name.replace(' ', '-')}.json"
-        validity[name] = _kept(file, made_from, partial(_validity, make, options, first[0]))
+        validity[name] = kept(file, made_from, partial(_validity, make, options, first[0]))
     sets, speed = {}, {}
     for seed, per_class in options.models:
         made_from = {"model": [seed, per_class], "size": asdict(options.size), "splits": options.set_splits}
         measured = partial(_sets, partial(model, seed, per_class), seed, options.set_splits)
-        sets[f"{seed}-{per_class}"] = _kept(out / f"sets-{seed}-{per_class}.json", made_from, measured)
+        sets[f"{seed}-{per_class}"] = kept(out / f"sets-{seed}-{per_class}.json", made_from, measured)
     for name in options.timed:
         made_from = {"score": name, "size": options.speed}
-        speed[name] = _kept(
+        speed[name] = kept(
             out / f"speed-{name.replace(', ', '-').replace(' ', '-')}.json",
             made_from,
             partial(measure_speed, name, *options.speed),
@@ -129,19 +128,6 @@ def _validity(make: Callable[[], Population], options: Options, seed: int) -> di
         seed=seed,
         confidence=options.confidence,
     )
-
-
-def _kept(file: Path, made_from: dict[str, Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return what was measured before with the same options, or measure now and keep it."""
-    made_from = json.loads(json.dumps(made_from))
-    if file.exists():
-        kept = json.loads(file.read_text(encoding="utf-8"))
-        if kept["made_from"] == made_from:
-            return dict(kept["result"])
-    _log.info("measuring %s", file.stem)
-    result = measure()
-    write_json(file, {"made_from": made_from, "result": result})
-    return result
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

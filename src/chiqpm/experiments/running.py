@@ -1,0 +1,125 @@
+"""Run an experiment and write down what came of it, with what made it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from chiqpm.errors import ChiqpmError
+from chiqpm.experiments.outcome import Context
+from chiqpm.experiments.registry import Experiment
+from chiqpm.files import write_json
+
+RESULT = "result.json"
+_LIBRARIES = ("chiqpm", "torch", "numpy", "timm", "scikit-learn")
+
+
+def run_experiment(experiment: Experiment, context: Context) -> dict[str, Any]:
+    """Run an experiment and write `result.json` into its folder.
+
+    Returns:
+        What the file holds: the question, the verdict, the table, all values, and what made them.
+
+    Raises:
+        ChiqpmError: a run is given to an experiment that trains its own, or is no run on the built-in birds.
+        FileNotFoundError: there is no such run.
+    """
+    if context.run is not None and not experiment.takes_run:
+        raise ChiqpmError(f"the experiment {experiment.name} trains its own models; leave --run out")
+    context.out.mkdir(parents=True, exist_ok=True)
+    start = time.monotonic()
+    outcome = experiment.run(context)
+    result = {
+        "experiment": experiment.name,
+        "question": experiment.question,
+        "verdict": {**vars(outcome.verdict), "line": outcome.verdict.line()},
+        "table": {"columns": list(outcome.columns), "rows": [list(row) for row in outcome.rows]},
+        "notes": list(outcome.notes),
+        "values": outcome.values,
+        "made": {
+            "command": _command(experiment, context),
+            "reduced": context.reduced,
+            "seed": context.seed,
+            "versions": _versions(),
+            "machine": _machine(),
+            "date": datetime.now(timezone.utc).date().isoformat(),
+            "seconds_of_this_call": round(time.monotonic() - start, 1),
+        },
+    }
+    write_json(context.out / RESULT, result)
+    return result
+
+
+def result_text(result: Mapping[str, Any]) -> str:
+    """Write a result for a terminal: table, notes and verdict."""
+    rows = [result["table"]["columns"], *result["table"]["rows"]]
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    lines = [_aligned(row, widths) for row in cells]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    size = ["REDUCED size: these numbers mean nothing."] if result["made"]["reduced"] else []
+    return "\n".join([result["question"], "", *lines, "", *result["notes"], *size, result["verdict"]["line"]])
+
+
+def result_markdown(result: Mapping[str, Any]) -> str:
+    """Write a result for a page of the documentation."""
+    columns, made = result["table"]["columns"], result["made"]
+    verdict = result["verdict"]
+    lines = [
+        f"**{verdict['claim']}** {'Holds' if verdict['holds'] else 'Does not hold'}. {verdict['evidence']}",
+        "",
+        f"| {' | '.join(columns)} |",
+        f"|{'|'.join(':---' if place == 0 else '---:' for place in range(len(columns)))}|",
+        *(f"| {' | '.join(_cell(value) for value in row)} |" for row in result["table"]["rows"]),
+        "",
+        *(f"{note}\n" for note in result["notes"]),
+        f"Measured on {made['date']} by `{made['command']}` on {made['machine']}; "
+        + ", ".join(f"{name} {version}" for name, version in made["versions"].items())
+        + f"; seed {made['seed']}."
+        + (" **Reduced size: these numbers mean nothing.**" if made["reduced"] else ""),
+    ]
+    return "\n".join(lines)
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
+    first, *rest = (
+        cell.ljust(width) if not place else cell.rjust(width)
+        for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+    )
+    return "  ".join([first, *rest]).rstrip()
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _command(experiment: Experiment, context: Context) -> str:
+    words = ["chiqpm experiment", experiment.name, f"--seed {context.seed}"]
+    words += ["--run RUN"] if context.run is not None else []
+    return " ".join(words + (["--reduced"] if context.reduced else []))
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in _LIBRARIES}}
+
+
+def _machine() -> str:
+    """Say what kind of machine this is, without its name."""
+    from chiqpm.loading import count_cores
+
+    model, file = platform.processor(), Path("/proc/cpuinfo")
+    if file.exists():
+        names = [
+            line.partition(":")[2].strip() for line in file.read_text().splitlines() if line.startswith("model name")
+        ]
+        model = names[0] if names else model
+    return f"{count_cores()} cores of {model or platform.machine()} ({platform.system()})"

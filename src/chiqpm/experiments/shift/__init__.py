@@ -1,0 +1,165 @@
+"""Does the monitor raise an alarm when images change so much that the sets lose their coverage?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from chiqpm.classifier import Classifier, load
+from chiqpm.conformal.scores import THR, HierarchicalScore, Score
+from chiqpm.data.birds import SyntheticBirds, open_birds
+from chiqpm.experiments.birds_run import BirdsRun, birds_run
+from chiqpm.experiments.keeping import kept
+from chiqpm.experiments.outcome import Context, Outcome, Verdict
+from chiqpm.experiments.shift.condition import FALSE_ALARM, measure_condition
+from chiqpm.experiments.shift.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from chiqpm.files import digest
+from chiqpm.inference import BATCH_SIZE, Answers
+from chiqpm.progress import track
+
+CLEAN = "clean"
+COVERAGE = 0.95
+Change = Callable[[Image.Image, NDArray[np.bool_], int], Image.Image]
+
+
+def run(context: Context) -> Outcome:
+    """Corrupt a run's test birds in five ways and three severities."""
+    found = birds_run(context)
+    classifier = load(found.out, device="cpu")
+    _, _, test = open_birds(found.birds)
+    rows_N = _rows(test, 2 if context.reduced else None)
+    changes: dict[str, Change] = {CLEAN: lambda picture, bird, row: picture}
+    for name in CORRUPTIONS:
+        for severity in SEVERITIES[:1] if context.reduced else SEVERITIES:
+            changes[f"{name} {severity}"] = partial(_corrupted, name=name, severity=severity, seed=context.seed)
+    calibration, made_from = found.answers("calibration"), _made_from(found, context)
+    measured = {
+        name: kept(
+            context.out / f"{name.replace(' ', '-')}.json",
+            {**made_from, "condition": name},
+            partial(
+                _measure, context, classifier, test, rows_N, change, calibration=calibration, weight_CK=found.weight_CK
+            ),
+        )
+        for name, change in changes.items()
+    }
+    return _outcome(measured)
+
+
+def _outcome(measured: dict[str, dict[str, Any]]) -> Outcome:
+    below = [name for name, values in measured.items() if values["branch"]["coverage"][2] < COVERAGE]
+    seen = [name for name in below if _first_alarm(measured[name]["branch"]) is not None]
+    unseen = [name for name in below if name not in seen]
+    blind = [name for name in below if measured[name]["branch"]["alarm"]["images"] is None]
+    false = _first_alarm(measured[CLEAN]["branch"]) is not None
+    evidence = (
+        f"Coverage is below {COVERAGE} by more than chance under {len(below)} of {len(measured) - 1} shifts; the "
+        f"monitor raises its alarm under {len(seen)} of them, without any label under {len(below) - len(blind)}"
+        + (f" (not under {', '.join(unseen)})" if unseen else "")
+        + f". On clean images: {'an alarm' if false else 'no alarm'} (allowed with probability {FALSE_ALARM:g})."
+    )
+    rows = []
+    for name, values in measured.items():
+        branch, thr = values["branch"], values["thr"]
+        rows.append(
+            [
+                name,
+                branch["accuracy"],
+                "{:.3f} ({:.3f} to {:.3f})".format(*branch["coverage"]),
+                branch["size"],
+                branch["alarm"]["images"],
+                branch["alarm"]["labels"],
+                branch["weighted"]["coverage"],
+                branch["weighted"]["size"],
+                thr["coverage"][0],
+                thr["weighted"]["coverage"],
+            ]
+        )
+    return Outcome(
+        verdict=Verdict(
+            claim="Where a shift costs the sets their coverage, the monitor raises an alarm, and not on clean images.",
+            holds=not unseen and not false,
+            evidence=evidence,
+        ),
+        columns=[
+            "shift",
+            "accuracy",
+            "coverage, branch",
+            "size",
+            "alarm without labels",
+            "alarm with labels",
+            "coverage, weighted",
+            "size, weighted",
+            "coverage, thr",
+            "thr, weighted",
+        ],
+        rows=rows,
+        values={"target": COVERAGE, "conditions": measured},
+        notes=[
+            f"Target {COVERAGE}. alarm: images until it is raised, empty without one. weighted: the calibration images "
+            "weigh as much as a logistic regression on the features finds them like the shifted ones, without labels; "
+            "it helps only as far as the labels depend on the features as before.",
+        ],
+    )
+
+
+def _first_alarm(values: dict[str, Any]) -> int | None:
+    given = [at for at in values["alarm"].values() if at is not None]
+    return min(given) if given else None
+
+
+def _measure(
+    context: Context,
+    classifier: Classifier,
+    birds: SyntheticBirds,
+    rows_N: NDArray[np.int64],
+    change: Change,
+    *,
+    calibration: Answers,
+    weight_CK: NDArray[Any],
+) -> dict[str, Any]:
+    answers = _answers(classifier, birds, rows_N, change, quiet=context.quiet)
+    scores: dict[str, Score] = {"branch": HierarchicalScore(weight_CK), "thr": THR()}
+    return {
+        name: measure_condition(calibration, answers, score, coverage=COVERAGE, seed=context.seed)
+        for name, score in scores.items()
+    }
+
+
+def _answers(
+    classifier: Classifier, birds: SyntheticBirds, rows_N: NDArray[np.int64], change: Change, *, quiet: bool
+) -> Answers:
+    logits, features = [], []
+    starts = range(0, len(rows_N), BATCH_SIZE)
+    for start in track(starts, "looking at birds", quiet=quiet, total=len(starts)):
+        renders = [(row, birds.render(row)) for row in rows_N[start : start + BATCH_SIZE].tolist()]
+        output = classifier.outputs([change(render.image, render.object_mask, row) for row, render in renders])
+        logits.append(output[0])
+        features.append(output[1])
+    return Answers(np.concatenate(logits), np.concatenate(features), birds.labels_N[rows_N])
+
+
+def _corrupted(
+    picture: Image.Image, bird: NDArray[np.bool_], row: int, *, name: str, severity: int, seed: int
+) -> Image.Image:
+    return corrupt(picture, name, severity, bird=bird, seed=seed + 1_000_003 * row)
+
+
+def _rows(birds: SyntheticBirds, per_class: int | None) -> NDArray[np.int64]:
+    labels_N = birds.labels_N
+    return np.sort(np.concatenate([np.flatnonzero(labels_N == label)[:per_class] for label in np.unique(labels_N)]))
+
+
+def _made_from(found: BirdsRun, context: Context) -> dict[str, Any]:
+    answers = found.answers("calibration")
+    return {
+        "calibration": digest(np.asarray(answers.logits_NC, dtype=np.float64).round(6).tolist()),
+        "seed": context.seed,
+        "reduced": context.reduced,
+        "coverage": COVERAGE,
+    }
