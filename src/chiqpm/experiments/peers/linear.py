@@ -81,10 +81,10 @@ def _descend(
     target_NC = np.eye(num_classes)[labels_N]
     inputs = np.concatenate([x_NF, np.ones((count, 1))], axis=1)
     # The Hessian of the mean cross-entropy is at most half the largest squared singular value.
-    vector: Floats = np.random.default_rng(0).normal(size=inputs.shape[1])
+    vector: Floats = np.asarray(np.random.default_rng(0).normal(size=inputs.shape[1]))
     for _ in range(20):
-        moved = inputs.T @ (inputs @ vector)
-        vector = moved / np.linalg.norm(moved)
+        vector = inputs.T @ (inputs @ vector)
+        vector = vector / np.linalg.norm(vector)
     step = 1.0 / (0.5 * float(np.linalg.norm(inputs @ vector) ** 2) / count + 1e-3)
     now = np.zeros((num_classes, inputs.shape[1]))
     ahead: Floats = now
