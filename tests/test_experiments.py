@@ -68,7 +68,7 @@ def answers_of(model, count=240, seed=0, shift=0.0):
     images, labels = images_of(model, count, seed, shift)
     with torch.inference_mode():
         output = model(images)
-    return Answers(output.logits.numpy(), output.features.numpy(), labels)
+    return Answers(logits_NC=output.logits.numpy(), features_NK=output.features.numpy(), labels_N=labels)
 
 
 def drift_of(model, shift, coverage=0.9):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 from chiqpm.classifier import load
+from chiqpm.data.birds import open_birds
 from chiqpm.experiments.birds_run import BirdsRun
 from chiqpm.experiments.grounding import measure_grounding
 from chiqpm.experiments.keeping import kept
 from chiqpm.experiments.maps_figure import draw_maps
 from chiqpm.experiments.outcome import Context, Interval, Outcome, Verdict
+from chiqpm.experiments.part_changes import measure_part_changes
 from chiqpm.experiments.variants import Variant, train_variants
 
 DEFAULT, NO_LOSS = "default", "no grounding loss"
@@ -39,8 +42,8 @@ _COLUMNS = {
     "flips": ("pivots", "flip_rate"),
     "... control": ("pivots", "control_flip_rate"),
     "faithful": ("pivots", "faithful"),
-    "falls without its part": ("removal", "falls"),
-    "... without another": ("removal", "control_falls"),
+    "falls without its part": ("removed", "falls"),
+    "... without another": ("removed", "control_falls"),
 }
 
 
@@ -67,7 +70,8 @@ def run(context: Context) -> Outcome:
             "variants may be chance. peaks on part: of the features that explain a prediction; its controls are the "
             "same peaks against another image's part, and random places. attribute AUC: the attribute is chosen on "
             "calibration, scored on test images. flips, faithful: a sibling's attribute is drawn instead; control: an "
-            "attribute of another part. falls without its part: the strongest feature loses half of its activation.",
+            "attribute of another part. falls without its part: the feature that separates siblings loses half of its "
+            "activation when the part that separates them is removed.",
         ],
     )
 
@@ -75,8 +79,11 @@ def run(context: Context) -> Outcome:
 def _measure(found: BirdsRun, per_class: int, context: Context) -> dict[str, Any]:
     classifier = load(found.out, device="cpu")
     grounding = measure_grounding(
-        classifier, found.birds, images_per_class=per_class, removal=True, seed=context.seed, quiet=context.quiet
+        classifier, found.birds, images_per_class=per_class, seed=context.seed, quiet=context.quiet
     )
+    removed = measure_part_changes(
+        classifier, open_birds(found.birds)[2], images=per_class * len(found.weight_CK), seed=context.seed
+    ).removed
     interpretability = dict(found.metrics["interpretability"])
     interpretability["sid"] = next(value for name, value in interpretability.items() if name.startswith("sid@"))
     return {
@@ -84,6 +91,7 @@ def _measure(found: BirdsRun, per_class: int, context: Context) -> dict[str, Any
         "images": found.metrics["images"]["test"],
         "interpretability": interpretability,
         **grounding.to_dict(),
+        "removed": None if removed is None else asdict(removed),
     }
 
 

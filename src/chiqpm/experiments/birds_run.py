@@ -16,7 +16,7 @@ from chiqpm.data.birds import BirdsConfig, is_birds, write_birds
 from chiqpm.errors import ChiqpmError
 from chiqpm.experiments.outcome import Context
 from chiqpm.files import read_npz
-from chiqpm.inference import Answers
+from chiqpm.inference import Answers, Features
 from chiqpm.metrics import class_similarity
 from chiqpm.pipeline import fit
 from chiqpm.progress import steps
@@ -42,8 +42,13 @@ class BirdsRun:
     similarity_CC: NDArray[Any]
 
     def answers(self, part: str) -> Answers:
-        """Return the model's answers for the images of `train`, `calibration` or `test`."""
+        """Return the model's answers for the images of `calibration` or `test`."""
         return Answers(**read_npz(self.out / f"{part}_answers.npz"))
+
+    def training_features(self) -> Features:
+        """Return the model's features of the training images."""
+        seen = read_npz(self.out / "train_answers.npz")
+        return Features(seen["features_NK"], seen["labels_N"])
 
 
 def birds_and_options(context: Context) -> tuple[BirdsConfig, dict[str, int], FitConfig]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +24,6 @@ from chiqpm.loading import affordable_workers, count_cores, load_batches
 from chiqpm.progress import track
 
 
-class _Wanted(NamedTuple):
-    """A bird to render: as it is, with a changed attribute, or without a part."""
-
-    row: int
-    change: Mapping[str, str] | None = None
-    remove: str | None = None
-
-
 @dataclass(frozen=True)
 class GroundingResult:
     """Shares of cases, with their controls.
@@ -42,7 +34,6 @@ class GroundingResult:
         attribute_auc: mean over features of the best attribute's AUC, chosen on calibration, scored on test images.
         modal_parts: number of features on each part.
         siblings_paired: pairs of siblings that share n-1 features, of all pairs of siblings.
-        removal: reactions to a removed part; None where that wasn't measured.
     """
 
     peaks: metrics.PartGrounding
@@ -50,7 +41,6 @@ class GroundingResult:
     attribute_auc: float
     modal_parts: dict[str, int]
     siblings_paired: tuple[int, int]
-    removal: PartRemoval | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -62,23 +52,7 @@ class GroundingResult:
             "attribute_auc": self.attribute_auc,
             "modal_parts": self.modal_parts,
             "siblings_paired": list(self.siblings_paired),
-            **({} if self.removal is None else {"removal": asdict(self.removal)}),
         }
-
-
-@dataclass(frozen=True)
-class PartRemoval:
-    """Does a feature fall when its part is removed from the bird?
-
-    Attributes:
-        cases: images, each with the strongest feature that explains its prediction.
-        falls: share in which the feature lost more than half of its activation when its part was removed.
-        control_falls: share in which it did when another part was removed.
-    """
-
-    cases: int
-    falls: float
-    control_falls: float
 
 
 def measure_grounding(
@@ -86,7 +60,6 @@ def measure_grounding(
     folder: str | Path,
     *,
     images_per_class: int | None = None,
-    removal: bool = False,
     seed: int = 0,
     quiet: bool = True,
 ) -> GroundingResult:
@@ -97,7 +70,6 @@ def measure_grounding(
         folder: as `chiqpm birds` wrote it; its calibration images choose each feature's part and attribute, its test
             images are scored.
         images_per_class: calibration images, and test images, of each species that are looked at; None takes all.
-        removal: also measure whether features fall when their part is removed.
         seed: of the controls.
         quiet: show no progress bar.
 
@@ -148,11 +120,7 @@ def measure_grounding(
     siblings = [(first, second) for first, second, _ in test.taxonomy.sibling_pairs()]
     paired = sum(first in pairs and pairs[first][0] == second for first, second in siblings)
     counts = {part: int((parts_K == index).sum()) for index, part in enumerate(PARTS)}
-    removed = None
-    if removal:
-        explaining = np.where(weight_CK[looked.predicted] & (parts_K >= 0), looked.features, 0.0)
-        removed = _removal(classifier, test, rows, explaining, parts_K=parts_K, seed=seed, quiet=quiet)
-    return GroundingResult(peaks, pivots, float(auc.mean), counts, (paired, len(siblings)), removed)
+    return GroundingResult(peaks, pivots, float(auc.mean), counts, (paired, len(siblings)))
 
 
 @dataclass(frozen=True)
@@ -167,15 +135,17 @@ class _Seen:
 class _Renders(Dataset[BirdImage]):
     """Birds rendered on demand, each with changed attributes or none."""
 
-    def __init__(self, birds: SyntheticBirds, wanted: Sequence[_Wanted], *, masks: bool) -> None:
+    def __init__(
+        self, birds: SyntheticBirds, wanted: Sequence[tuple[int, Mapping[str, str] | None]], *, masks: bool
+    ) -> None:
         self.birds, self.wanted, self.masks = birds, wanted, masks
 
     def __len__(self) -> int:
         return len(self.wanted)
 
     def __getitem__(self, index: int) -> BirdImage:
-        row, change, remove = self.wanted[index]
-        return self.birds.render(row, change, remove=remove, masks=self.masks)
+        row, change = self.wanted[index]
+        return self.birds.render(row, change, masks=self.masks)
 
 
 def _rendered(renders: _Renders, description: str, *, quiet: bool) -> Iterator[list[BirdImage]]:
@@ -196,7 +166,7 @@ def _look(
     classifier: Classifier, birds: SyntheticBirds, rows: NDArray[np.int64], description: str, *, quiet: bool
 ) -> _Seen:
     features, predicted, peaks, masks, objects = [], [], [], [], []
-    renders = _Renders(birds, [_Wanted(row) for row in rows.tolist()], masks=True)
+    renders = _Renders(birds, [(row, None) for row in rows.tolist()], masks=True)
     for batch in _rendered(renders, description, quiet=quiet):
         logits, features_BK, maps = classifier.outputs([render.image for render in batch])
         features.append(features_BK)
@@ -230,11 +200,11 @@ def _pivots(
 ) -> metrics.PivotFaithfulness:
     labels_N = birds.labels_N
     generator = np.random.default_rng(seed)
-    changes: dict[str, list[_Wanted]] = {"swapped": [], "control": []}
+    changes: dict[str, list[tuple[int, Mapping[str, str] | None]]] = {"swapped": [], "control": []}
     for row in rows.tolist():
         sibling, attribute = pairs[int(labels_N[row])]
-        changes["swapped"].append(_Wanted(row, {attribute: birds.taxonomy.species[sibling][attribute]}))
-        changes["control"].append(_Wanted(row, other_part(birds, row, attribute, generator)))
+        changes["swapped"].append((row, {attribute: birds.taxonomy.species[sibling][attribute]}))
+        changes["control"].append((row, other_part(birds, row, attribute, generator)))
     features, predicted = {}, {}
     for name, wanted in changes.items():
         batches = _rendered(_Renders(birds, wanted, masks=False), f"{name} attributes", quiet=quiet)
@@ -253,34 +223,6 @@ def _pivots(
         swapped_predicted=predicted["swapped"],
         control_predicted=predicted["control"],
     )
-
-
-def _removal(
-    classifier: Classifier,
-    birds: SyntheticBirds,
-    rows: NDArray[np.int64],
-    explaining_BK: NDArray[np.float32],
-    *,
-    parts_K: NDArray[np.int64],
-    seed: int,
-    quiet: bool,
-) -> PartRemoval | None:
-    """Remove the part of the strongest explaining feature of each image, and another part, and look at the feature."""
-    feature_B, before_B = explaining_BK.argmax(axis=1), explaining_BK.max(axis=1)
-    places = np.flatnonzero(before_B > 0)
-    if not places.size:
-        return None
-    generator = np.random.default_rng(seed)
-    own = [int(parts_K[feature_B[place]]) for place in places]
-    other = [(part + 1 + int(generator.integers(len(PARTS) - 1))) % len(PARTS) for part in own]
-    falls = []
-    for description, parts in (("removed parts", own), ("other parts removed", other)):
-        wanted = [_Wanted(int(rows[place]), None, PARTS[part]) for place, part in zip(places, parts, strict=True)]
-        batches = _rendered(_Renders(birds, wanted, masks=False), description, quiet=quiet)
-        after_BK = np.concatenate([classifier.outputs([render.image for render in batch])[1] for batch in batches])
-        after_B = after_BK[np.arange(len(places)), feature_B[places]]
-        falls.append(float((after_B < 0.5 * before_B[places]).mean()))
-    return PartRemoval(len(places), *falls)
 
 
 def other_part(birds: SyntheticBirds, row: int, attribute: str, generator: np.random.Generator) -> dict[str, str]:

@@ -69,7 +69,7 @@ def detect(found: BirdsRun, *, seed: int = 0) -> list[Finding]:
     sets are mostly single classes.
     """
     classifier = load(found.out, device="cpu")
-    train, calibration, test = (found.answers(part) for part in ("train", "calibration", "test"))
+    train, calibration, test = found.training_features(), found.answers("calibration"), found.answers("test")
     predictor = ConformalPredictor(classifier.predictor.score) if classifier.predictor else ConformalPredictor(THR())
     predictor.calibrate(calibration.logits_NC, calibration.labels_N, calibration.features_NK)
     count = len(calibration.labels_N)

@@ -39,12 +39,12 @@ class Answered:
     """A peer's answers for one part of the images.
 
     Attributes:
-        logits_NC: logits.
+        logits_NC: logits; None where nobody asks for them.
         features_NK: what its last layer sees.
         maps_NKHW: where each feature is; None for training images.
     """
 
-    logits_NC: NDArray[Any]
+    logits_NC: NDArray[Any] | None
     features_NK: NDArray[Any]
     maps_NKHW: NDArray[Any] | None
 
@@ -156,11 +156,11 @@ def _losses(measured: dict[str, dict[str, Any]]) -> str:
 
 def _measure(peer: Peer, shared: Shared, seed: int) -> dict[str, Any]:
     labels_N = shared.test.labels_N
-    predicted_N = peer.test.logits_NC.argmax(axis=1)
+    predicted_N = _known(peer.test.logits_NC).argmax(axis=1)
     rate = clopper_pearson(int((predicted_N == labels_N).sum()), len(labels_N))
     predictor = ConformalPredictor(peer.score)
-    predictor.calibrate(peer.calibration.logits_NC, shared.calibration.labels_N, peer.calibration.features_NK)
-    sets = np.asarray(predictor.predict_set(peer.test.logits_NC, peer.test.features_NK, coverage=COVERAGE))
+    predictor.calibrate(_known(peer.calibration.logits_NC), shared.calibration.labels_N, peer.calibration.features_NK)
+    sets = np.asarray(predictor.predict_set(_known(peer.test.logits_NC), peer.test.features_NK, coverage=COVERAGE))
     grounding = _grounding(peer, shared, predicted_N, seed)
     return {
         "accuracy": rate.value,
@@ -180,7 +180,7 @@ def _measure(peer: Peer, shared: Shared, seed: int) -> dict[str, Any]:
 def _grounding(peer: Peer, shared: Shared, predicted_N: NDArray[np.int64], seed: int) -> metrics.PartGrounding:
     """Part grounding of the features that add most to the prediction; its feature's part is chosen on calibration."""
     explaining = [
-        _most(peer, answered, answered.logits_NC.argmax(axis=1)) for answered in (peer.calibration, peer.test)
+        _most(peer, answered, _known(answered.logits_NC).argmax(axis=1)) for answered in (peer.calibration, peer.test)
     ]
     peaks = [metrics.map_peaks(_known(answered.maps_NKHW)) for answered in (peer.calibration, peer.test)]
     parts_K = metrics.modal_parts(peaks[0], _known(shared.calibration.masks_NPHW), explaining[0])
@@ -272,8 +272,7 @@ def _sparse_network(name: str, found: BirdsRun, per_class: int | None) -> Peer:
     """QPM or CHiQPM, on the same birds as all others."""
     classifier = load(found.out, device="cpu")
     _, calibration, test = open_birds(found.birds)
-    train = found.answers("train")
-    answered = [Answered(train.logits_NC, train.features_NK, None)]
+    answered = [Answered(None, found.training_features().features_NK, None)]
     for birds in (calibration, test):
         output = look(classifier.model, classifier.transform, birds, rows_of(birds, per_class))
         answered.append(Answered(*(torch.as_tensor(values).numpy() for values in output)))

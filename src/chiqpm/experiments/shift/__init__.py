@@ -141,7 +141,9 @@ def _answers(
         output = classifier.outputs([change(render.image, render.object_mask, row) for row, render in renders])
         logits.append(output[0])
         features.append(output[1])
-    return Answers(np.concatenate(logits), np.concatenate(features), birds.labels_N[rows_N])
+    return Answers(
+        logits_NC=np.concatenate(logits), features_NK=np.concatenate(features), labels_N=birds.labels_N[rows_N]
+    )
 
 
 def _corrupted(
