@@ -25,6 +25,8 @@ class Report(Common):
     """Explained test images of each kind: right, uncertain, wrong."""
     features: int = 100
     """Features that are shown with pictures, those of most classes first."""
+    faithfulness_images: int = 8
+    """Test images on which faithfulness is measured, about a second each; 0 leaves it out."""
     device: str = "auto"
     """Where to compute."""
 
@@ -32,7 +34,9 @@ class Report(Common):
         """Write the file."""
         from chiqpm.report import ReportOptions, write_report
 
-        options = ReportOptions(examples=self.examples, features=self.features)
+        options = ReportOptions(
+            examples=self.examples, features=self.features, faithfulness_images=self.faithfulness_images
+        )
         file = write_report(self.model, self.out, data_folder=self.data, options=options, device=self.device)
         size = file.stat().st_size
         if self.json:

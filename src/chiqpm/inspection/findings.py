@@ -13,7 +13,7 @@ from scipy import stats
 from chiqpm.conformal import Diagnostics, required_images
 from chiqpm.data.table import some
 from chiqpm.explain import ModelExplanation
-from chiqpm.inference import Answers
+from chiqpm.inference import Answers, Features
 
 _ALIKE = 0.95
 _KEPT_ACCURACY = 0.95
@@ -181,11 +181,11 @@ def collapsed_pairs(features_NK: NDArray[np.floating[Any]]) -> list[tuple[int, i
     return [(int(a), int(b)) for a, b in np.argwhere(alike)]
 
 
-def feature_findings(train: Answers) -> list[Finding]:
+def feature_findings(train: Features) -> list[Finding]:
     """Warn of features that never respond, and of features that say the same as another.
 
     Args:
-        train: answers for the training images.
+        train: features of the training images.
     """
     found = []
     dead = np.flatnonzero(train.features_NK.max(axis=0) <= 0).tolist()

@@ -17,10 +17,10 @@ from chiqpm.config import FitConfig
 from chiqpm.data import ImageTable, Part, UnreadableImageError, load_image, read_split
 from chiqpm.errors import ChiqpmError
 from chiqpm.files import read_npz
-from chiqpm.inference import Answers
+from chiqpm.inference import Answers, Features
 from chiqpm.recalibration import CALIBRATION_ANSWERS
 
-_PARTS: dict[Part, str] = {
+_FILES: dict[Part, str] = {
     "train": "train_answers.npz",
     "calibration": CALIBRATION_ANSWERS,
     "test": "test_answers.npz",
@@ -51,7 +51,8 @@ class RunRecord:
         data_folder: the folder of images as the run was told, or as the caller says; "" where unknown.
         table: the images and their split; None without one. Their files may be gone.
         images_present: whether the images of the table are where the record looks for them.
-        answers: the classifier's answers for the parts of the split that were kept.
+        answers: the classifier's answers for calibration and test images, where they were kept.
+        train: its features of the training images, where they were kept.
         values: what JSON files of the run hold, by file name without its ending: `metrics`, `stages`, `grounding`,
             `duplicates`, `environment`; absent where the file is.
         assignment: arrays of the assignment, empty where its file is absent.
@@ -65,6 +66,7 @@ class RunRecord:
     table: ImageTable | None
     images_present: bool
     answers: dict[Part, Answers]
+    train: Features | None
     values: dict[str, Any]
     assignment: dict[str, Any]
     lacks: tuple[Lack, ...]
@@ -129,7 +131,7 @@ def read_record(run: str | Path, *, data_folder: str | Path | None = None, devic
     config = config_file.read(folder / "config.yaml") if (folder / "config.yaml").exists() else None
     if config is None:
         lacks.append(Lack("the options of the run (config.yaml)", fit))
-    answers = _answers(folder, classifier, lacks, fit)
+    features, answers = _kept(folder, classifier, lacks, fit)
     if not (folder / CALIBRATION).exists():
         lacks.append(Lack("the calibration of the prediction sets", f"`chiqpm calibrate {folder} IMAGES`, or {fit}"))
     values = {
@@ -143,7 +145,7 @@ def read_record(run: str | Path, *, data_folder: str | Path | None = None, devic
     if not assignment:
         lacks.append(Lack("the assignment with its certificate (assignment.npz)", fit))
     root = _image_folder(folder, told, data_folder)
-    table = _table(folder, root, classifier, answers, lacks)
+    table = _table(folder, root, classifier, {**answers, **features}, lacks)
     present = table is not None and len(table) > 0 and table.path(0).is_file()
     if table is not None and not present:
         where = str(root) if data_folder is not None else (told or str(root))
@@ -156,6 +158,7 @@ def read_record(run: str | Path, *, data_folder: str | Path | None = None, devic
         table=table,
         images_present=present,
         answers=answers,
+        train=features.get("train"),
         values=values,
         assignment=assignment,
         lacks=tuple(lacks),
@@ -194,21 +197,29 @@ def _json(file: Path) -> Any:
         raise ChiqpmError(f"{file} is damaged: {error}") from None
 
 
-def _answers(folder: Path, classifier: Classifier, lacks: list[Lack], remedy: str) -> dict[Part, Answers]:
-    shape = classifier.model.weight_CK.shape
-    found: dict[Part, Answers] = {}
-    for part, name in _PARTS.items():
+def _kept(
+    folder: Path, classifier: Classifier, lacks: list[Lack], remedy: str
+) -> tuple[dict[Part, Features], dict[Part, Answers]]:
+    """Return the features of the training images, and the answers for the others."""
+    classes, features = classifier.model.weight_CK.shape
+    seen: dict[Part, Features] = {}
+    said: dict[Part, Answers] = {}
+    for part, name in _FILES.items():
         if not (folder / name).exists():
             lacks.append(Lack(f"the classifier's answers for the {part} images ({name})", remedy))
             continue
-        answers = Answers(**read_npz(folder / name))
-        if (answers.logits_NC.shape[1], answers.features_NK.shape[1]) != tuple(shape):
+        arrays = read_npz(folder / name)
+        found = arrays["features_NK"].shape[1], arrays["logits_NC"].shape[1] if part != "train" else classes
+        if found != (features, classes):
             raise ChiqpmError(
-                f"{folder / name} holds {answers.logits_NC.shape[1]} classes and {answers.features_NK.shape[1]} "
-                f"features, the classifier has {shape[0]} and {shape[1]}; {remedy} makes it again"
+                f"{folder / name} holds {found[1]} classes and {found[0]} features, the classifier has {classes} and "
+                f"{features}; {remedy} makes it again"
             )
-        found[part] = answers
-    return found
+        if part == "train":
+            seen[part] = Features(arrays["features_NK"], arrays["labels_N"])
+        else:
+            said[part] = Answers(arrays["features_NK"], arrays["labels_N"], arrays["logits_NC"])
+    return seen, said
 
 
 def _image_folder(folder: Path, told: str, given: str | Path | None) -> Path:
@@ -222,7 +233,7 @@ def _image_folder(folder: Path, told: str, given: str | Path | None) -> Path:
 
 
 def _table(
-    folder: Path, root: Path, classifier: Classifier, answers: dict[Part, Answers], lacks: list[Lack]
+    folder: Path, root: Path, classifier: Classifier, kept: dict[Part, Features], lacks: list[Lack]
 ) -> ImageTable | None:
     file = folder / "split.csv"
     if not file.exists():
@@ -230,7 +241,7 @@ def _table(
         return None
     table = read_split(file, root)
     same = table.classes == classifier.class_names
-    fits = all(len(table.indices(part)) == len(answers[part].labels_N) for part in answers if part != "calibration")
+    fits = all(len(table.indices(part)) == len(kept[part].labels_N) for part in kept if part != "calibration")
     if not (same and fits):
         lacks.append(Lack("the images (split.csv divides others than those of this model)", "fit the run again"))
         return None

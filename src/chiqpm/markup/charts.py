@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
@@ -59,6 +59,34 @@ def line_chart(points: Sequence[tuple[float, float]], *, x_label: str, y_label: 
     parts.append(f'<polyline points="{path}" fill="none" stroke="var(--data)" stroke-width="2"/>')
     parts += [f'<circle cx="{axes.x(x):.1f}" cy="{axes.y(y):.1f}" r="3" fill="var(--data)"/>' for x, y in points]
     words = "; ".join(f"{x:.4g}: {y:.3g}" for x, y in points)
+    return _svg(parts, f"{y_label} against {x_label}. {words}")
+
+
+def curves_chart(
+    curves: Mapping[str, Sequence[tuple[float, float]]], *, x_label: str, y_label: str, top: float = 1.0
+) -> Markup:
+    """Draw several curves from 0 on, told apart by colour, dashes and a legend; the first one is the one that matters.
+
+    Args:
+        curves: name -> points (x, y).
+        x_label: what x is.
+        y_label: what y is.
+        top: largest y that is shown at least.
+    """
+    points = [point for curve in curves.values() for point in curve]
+    high = max(top, *(y for _, y in points))
+    axes = _Axes((0.0, max(x for x, _ in points)), (min(0.0, *(y for _, y in points)), 1.02 * high), x_label, y_label)
+    parts = axes.frame()
+    styles = (("var(--data)", ""), ("var(--bad)", "6 4"), ("var(--grey)", "2 3"))
+    for (name, curve), (colour, dash), place in zip(curves.items(), styles, range(3), strict=False):
+        path = " ".join(f"{axes.x(x):.1f},{axes.y(y):.1f}" for x, y in curve)
+        parts.append(
+            f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2.2" stroke-dasharray="{dash}"/>'
+        )
+        y = axes.top + 6 + 15 * place
+        parts.append(_line((axes.right - 128, y), (axes.right - 104, y), colour, 2.2, dash=dash))
+        parts.append(_text(axes.right - 98, y + 4, name, anchor="start", size=11))
+    words = ". ".join(f"{name}: " + "; ".join(f"{x:.2g}: {y:.2f}" for x, y in curve) for name, curve in curves.items())
     return _svg(parts, f"{y_label} against {x_label}. {words}")
 
 

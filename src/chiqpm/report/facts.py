@@ -23,7 +23,7 @@ def facts(record: RunRecord) -> Facts:
     classifier, config = record.classifier, record.config
     weight_CK = classifier.model.weight_CK
     found: Facts = [("Images", record.data_folder or "not known")]
-    counts = record.metrics.get("images") or {p: len(a.labels_N) for p, a in record.answers.items()}
+    counts = record.metrics.get("images") or {part: len(found.labels_N) for part, found in record.answers.items()}
     if counts:
         found.append(("Split", ", ".join(f"{count:,} {part}" for part, count in counts.items())))
     found.append(("Classes", f"{len(classifier.class_names):,}"))

@@ -20,6 +20,7 @@ from chiqpm.markup.feature_charts import class_tree_chart
 from chiqpm.report import facts
 from chiqpm.report.coverage import CoverageSection, coverage_section
 from chiqpm.report.examples import TITLES, examples
+from chiqpm.report.faithfulness import faithfulness_section
 from chiqpm.report.pairs import pair_rows
 from chiqpm.run_explanation import RunExplanation
 
@@ -34,11 +35,13 @@ class ReportOptions:
         examples: explained images of every kind: right, uncertain, wrong.
         features: features that are shown, those of most classes first.
         pairs: nearest pairs of classes that are shown.
+        faithfulness_images: test images on which faithfulness is measured, about a second each; 0 leaves it out.
     """
 
     examples: int = 3
     features: int = 100
     pairs: int = 6
+    faithfulness_images: int = 8
 
 
 def write_report(
@@ -95,6 +98,7 @@ def report_html(record: RunRecord, options: ReportOptions) -> str:
         errors_chart=_errors_chart(errors),
         certificate=_certificate(record),
         grounding=record.values.get("grounding"),
+        faithfulness=faithfulness_section(record, options.faithfulness_images),
         examples=examples(record, each=options.examples),
         example_titles=TITLES,
         explained=explained,
@@ -149,8 +153,8 @@ def _findings(record: RunRecord, coverage: CoverageSection | None, explained: Ru
     if "test" in record.answers:
         dense = record.metrics.get("accuracy", {}).get("dense")
         found += findings.accuracy_findings(dense, record.answers["test"])
-    if "train" in record.answers:
-        found += findings.feature_findings(record.answers["train"])
+    if record.train is not None:
+        found += findings.feature_findings(record.train)
     if explained is not None:
         found += findings.trust_findings(explained.model)
     found += findings.split_findings(record.values.get("duplicates", []))
