@@ -37,6 +37,7 @@ from chiqpm.model import CHiQPM, DenseClassifier, Output, keep_features
 from chiqpm.pivots import pivot_similarity, separation
 from chiqpm.processes import Processes
 from chiqpm.progress import bar, steps
+from chiqpm.provenance import describe_environment
 from chiqpm.recalibration import CALIBRATION_ANSWERS, write_training_digests
 from chiqpm.run_explanation import write_observations
 from chiqpm.statistics import FeatureStatistics, Statistics
@@ -260,6 +261,7 @@ class Run:
             # Each process has observed its own images; without the file, who explains the run looks at all of them.
             write_observations(self.out, model, observer.observations())
         write_training_digests(self.out, self.table)
+        write_json(self.out / "environment.json", describe_environment())
         self._classifier(model, active_mean(features.features_NK, self.config.seed)).save(self.out)
 
     def calibrate(self, model_key: str) -> str:
