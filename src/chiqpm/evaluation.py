@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from chiqpm import metrics
+from chiqpm.annotation_metrics import PeakCollector, measure_attributes, measure_parts
 from chiqpm.calibration import make_score
 from chiqpm.classifier import load
 from chiqpm.config import CalibrationConfig, FitConfig
 from chiqpm.conformal import ConformalPredictor
-from chiqpm.data import PARTS, Attributes, ImageTable, read_attributes
+from chiqpm.data import PARTS, Attributes, ImageTable, read_annotations, read_attributes
 from chiqpm.data.dataset import ImageDataset
 from chiqpm.files import read_npz, write_json, write_npz
 from chiqpm.gallery import draw_gallery, write_examples
@@ -51,6 +52,7 @@ def evaluate(
     """
     classifier = load(out, device=config.device)
     diversity: list[NDArray[np.float64]] = []
+    annotations, peaks = read_annotations(table), PeakCollector()
     weight = classifier.model.weight_CK
     count = config.assignment.features_per_class
 
@@ -58,6 +60,8 @@ def evaluate(
         predicted = output.logits.argmax(dim=1)
         values = metrics.spatial_diversity_per_sample(output.maps, weight, predicted, min(5, count))
         diversity.append(values.double().cpu().numpy())
+        if annotations is not None and annotations.parts is not None:
+            peaks(output, labels)
 
     dataset = ImageDataset(
         table,
@@ -77,24 +81,35 @@ def evaluate(
         processes=processes,
     )
     diversity_N = np.concatenate(diversity) if processes is None else processes.collect(diversity)
+    test_peaks = None
+    if annotations is not None and annotations.parts is not None:
+        test_peaks = np.concatenate(peaks.peaks) if processes is None else processes.collect(peaks.peaks)
     if processes is not None and not processes.is_main:
         return None
     write_npz(out / "test_answers.npz", vars(test))
     seen = read_npz(out / "train_answers.npz")
     train = Features(seen["features_NK"], seen["labels_N"])
     calibration = Answers(**read_npz(out / "calibration_answers.npz"))
-    known = read_attributes(attributes, table.classes) if attributes is not None else None
+    known = annotations.classes if annotations is not None else None
+    if attributes is not None:
+        known = read_attributes(attributes, table.classes)
+    annotated: dict[str, float] = {}
+    if annotations is not None and annotations.present_NA is not None:
+        annotated |= measure_attributes(table, annotations.present_NA, train, test)
+    if annotations is not None and test_peaks is not None:
+        annotated |= measure_parts(classifier, table, annotations, test, test_peaks, seed=config.seed, quiet=quiet)
     weight_CK = weight.cpu().numpy()
     statistics, assignment = read_npz(out / "statistics.npz"), read_npz(out / "assignment.npz")
-    dense = float(statistics["dense_test_accuracy"]) if _has_dense(config) else None
+    dense = float(statistics["dense_test_accuracy"])
     found = {
         "images": {part: len(table.indices(part)) for part in PARTS},
         "classes": len(table.classes),
-        "accuracy": _accuracies(dense, test),
+        "accuracy": _accuracies(None if np.isnan(dense) else dense, test),
         "features": {"kept": weight_CK.shape[1], "per_class": count},
         "assignment": _assignment(assignment, weight_CK),
         "interpretability": {
             **_interpretability(train, test, weight_CK, known, config.seed),
+            **annotated,
             f"sid@{min(5, count)}": float(diversity_N.mean()),
         },
         "calibration_score": config.calibration.score,
@@ -159,10 +174,6 @@ def _one_target(
 
 def _group(group: metrics.GroupCoverage) -> dict[str, Any]:
     return {**asdict(group), "group": int(group.group), "interval": list(group.interval)}
-
-
-def _has_dense(config: FitConfig) -> bool:
-    return config.dense.epochs > 0 or config.dense.checkpoint is not None
 
 
 def _accuracies(dense: float | None, test: Answers) -> dict[str, float | None]:

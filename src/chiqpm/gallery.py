@@ -14,7 +14,7 @@ from PIL import Image
 
 from chiqpm.classifier import Classifier, load
 from chiqpm.conformal import required_images
-from chiqpm.data import ImageTable, load_image, read_split
+from chiqpm.data import ImageTable, read_split
 from chiqpm.errors import ChiqpmError
 from chiqpm.explain import Contrast, contrast
 from chiqpm.explain.drawing import draw_contrast, draw_explanation, save_figure
@@ -37,7 +37,7 @@ def write_examples(out: Path, classifier: Classifier, table: ImageTable, train: 
         of_class = np.flatnonzero(train.labels_N == label)
         evidence = train.features_NK[of_class] @ weight_CK[label]
         best = of_class[evidence.argmax()]
-        pictures[label] = thumbnail(load_image(table.path(int(rows[best]))))
+        pictures[label] = thumbnail(table.load(int(rows[best])))
     write_npz(out / EXAMPLES, {"pictures": pictures})
 
 
@@ -69,7 +69,7 @@ def draw_gallery(
     files = []
     for name, (place, coverage) in _choose(classifier, test).items():
         path = table.path(int(rows[place]))
-        prediction = classifier.predict(path, coverage)
+        prediction = classifier.predict(table.load(int(rows[place])), coverage)
         truth = table.classes[int(test.labels_N[place])]
         figure = draw_explanation(
             prediction.explanation,
@@ -104,7 +104,7 @@ def compare_classes(
     values = contrast(weight_CK, first, second, classifier.class_names, feature_names=classifier.feature_names)
     sides: list[tuple[list[Any], NDArray[Any], NDArray[Any]]] = []
     for label in (first, second):
-        pictures = [load_image(table.path(row)) for row in _typical(table, answers, label)]
+        pictures = [table.load(row) for row in _typical(table, answers, label)]
         _, features_BK, maps_BKHW = classifier.outputs(pictures)
         sides.append(([classifier.frame(picture) for picture in pictures], maps_BKHW, features_BK))
     (images_a, maps_a, features_a), (images_b, maps_b, features_b) = sides

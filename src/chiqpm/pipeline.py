@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from chiqpm import assignment, config_file, data
-from chiqpm.backbone import Backbone, build_backbone
+from chiqpm.backbone import Backbone, build_backbone, pretrained_classifier
 from chiqpm.calibration import make_score
 from chiqpm.classifier import CALIBRATION, DESCRIPTION, WEIGHTS, Classifier, load, write_weights
 from chiqpm.config import FitConfig
@@ -53,16 +53,18 @@ _EVALUATED_TOGETHER = 32
 
 
 def fit(
-    data: str | Path, out: str | Path, *, config: FitConfig | None = None, quiet: bool = True, **changes: Any
+    data: str | Path | Any, out: str | Path, *, config: FitConfig | None = None, quiet: bool = True, **changes: Any
 ) -> Classifier:
-    """Train, calibrate and evaluate a classifier on a folder of images.
+    """Train, calibrate and evaluate a classifier on a folder of images, or on a data set in memory.
 
     Stages that are finished in the run directory, by the same data and options, are not done again; an interrupted
     one goes on where its training was last kept (`compute.checkpoint_seconds`). Several processes, started by
     `accelerate launch` or `torchrun`, do it together and see the same `data` and `out`.
 
     Args:
-        data: `DIR/<class>/*.jpg`, or `DIR/{train,calibration,test}/<class>/*.jpg`.
+        data: `DIR/<class>/*.jpg`, `DIR/{train,calibration,test}/<class>/*.jpg`, the folder of a published data set
+            (CUB, TravelingBirds, Cars, Aircraft, ImageNet) or of WebDataset shards; or a Hugging Face `Dataset` or
+            `DatasetDict` with an image and a class column.
         out: the run directory; made if need be.
         config: all options; None takes the defaults.
         quiet: show no progress bars.
@@ -89,20 +91,21 @@ class Run:
     """One run directory and the stages over it.
 
     Args:
-        root: the folder of images.
+        source: the folder of images, or a Hugging Face data set.
         out: the run directory.
         config: all options.
         quiet: show no progress bars.
     """
 
-    def __init__(self, root: str | Path, out: str | Path, config: FitConfig, *, quiet: bool = True) -> None:
-        self.root, self.out = Path(root), Path(out)
+    def __init__(self, source: str | Path | Any, out: str | Path, config: FitConfig, *, quiet: bool = True) -> None:
+        self.out = Path(out)
         self.config = replace(config, backbone=config.backbone.resolved())
         self.processes = Processes(config.device, compute=config.compute, folder=self.out)
         self.device = self.processes.device
         self.quiet = quiet or not self.processes.is_main
         # One process reads the folder, so that all have the same table.
-        self.table = self.processes.on_main(self._open)
+        self.table = self.processes.on_main(lambda: self._open(source))
+        self.root = self.table.root
         self.processes.on_main(lambda: self.out.mkdir(parents=True, exist_ok=True))
         self.ledger = Ledger(self.out / "stages.json", self.processes)
 
@@ -133,7 +136,8 @@ class Run:
     def split(self) -> None:
         """Divide the images into train, calibration and test, or take up the written division."""
         options = asdict(self.config.data)
-        made_from = {name: options[name] for name in ("calibration_fraction", "test_fraction", "split_seed", "groups")}
+        names = ("calibration_fraction", "test_fraction", "calibration_from", "split_seed", "groups", "crop_to_box")
+        made_from = {name: options[name] for name in (*names, "aircraft_classes")}
         file = self.out / "split.csv"
         with self.ledger.stage("split", {"options": made_from}, [file]) as stage:
             self.table = self.processes.on_main(lambda: self._divide(file, written=stage.done))
@@ -166,6 +170,8 @@ class Run:
                         key=stage.key,
                         quiet=self.quiet,
                     )
+                else:
+                    self._take_pretrained_classifier(model)
                 self.processes.on_main(lambda: write_weights(file, model))
                 self._drop_checkpoints("dense")
         return stage.key
@@ -187,7 +193,9 @@ class Run:
                         sums.update(inputs, labels)
                         progress.update(len(labels) * self.processes.count)
                 sums.reduce(self.processes.add_array)
-                accuracy = self._accuracy(model, "test", "dense model on test images")
+                accuracy = np.nan
+                if model.classifier.weight.any():
+                    accuracy = self._accuracy(model, "test", "dense model on test images")
                 self.processes.on_main(
                     lambda: write_npz(file, {**vars(sums.compute()), "dense_test_accuracy": np.array(accuracy)})
                 )
@@ -299,6 +307,7 @@ class Run:
             "images": self._part_key("test"),
             "targets": list(self.config.calibration.targets),
             "attributes": None if attributes is None else digest(attributes.read_text(encoding="utf-8-sig")),
+            "annotations": data.annotation_stamps(self.table),
         }
         with self.ledger.stage("evaluation", made_from, [self.out / "metrics.json"]) as stage:
             if not stage.done:
@@ -327,9 +336,9 @@ class Run:
         """Digest of the training images, their classes and their place in the split."""
         return self._part_key("train")
 
-    def _open(self) -> data.ImageTable:
-        return data.open_folder(
-            self.root,
+    def _open(self, source: str | Path | Any) -> data.ImageTable:
+        return data.open_source(
+            source,
             replace(self.config.data, find_duplicates=True),
             progress=steps("reading images", quiet=self.quiet),
         )
@@ -339,7 +348,7 @@ class Run:
             return data.apply_split(self.table, file)
         table = data.split(self.table, self.config.data)
         data.write_split(table, file)
-        if self.config.data.find_duplicates:
+        if self.config.data.find_duplicates and self.config.data.check_images:
             self._report_duplicates(table)
         return table
 
@@ -360,13 +369,13 @@ class Run:
         if table.fingerprints is not None:
             content = table.fingerprints.digest_N[rows].tolist()
         else:
-            stats = [table.path(row).stat() for row in rows.tolist()]
-            content = [(stat.st_size, stat.st_mtime_ns) for stat in stats]
+            content = [table.stamp(row) for row in rows.tolist()]
         return digest([table.classes, [table.paths[row] for row in rows], table.labels_N[rows].tolist(), content])
 
     def _preparation(self) -> dict[str, Any]:
         options = asdict(self.config.data)
-        used = {name: options[name] for name in ("image_size", "resize", "augmentation", "flip")}
+        names = ("image_size", "resize", "centre_share", "crop_to_box", "augmentation", "flip")
+        used = {name: options[name] for name in names}
         return {**used, "cached_views": self.config.cached_views if self.cached else None}
 
     def _new_dense(self) -> DenseClassifier:
@@ -379,6 +388,17 @@ class Run:
             dropout=self.config.dense.dropout,
         )
         return place(model, self.device)
+
+    def _take_pretrained_classifier(self, model: DenseClassifier) -> None:
+        """Give a model that isn't trained here the classifier of its pretrained weights, or zeros where none fits."""
+        size, num_classes = self.config.data.image_size, len(self.table.classes)
+        linear = None
+        # Only there are the classes, and their order, those of pretrained classifiers.
+        if self.table.dataset == "imagenet" and num_classes == 1000 and self.config.dense.pooled_share == 1:
+            linear = pretrained_classifier(self.config.backbone, self.backbone, num_classes, image_size=size)
+        with torch.no_grad():
+            model.classifier.weight.copy_(linear.weight if linear is not None else torch.tensor(0.0))
+            model.classifier.bias.copy_(linear.bias if linear is not None else torch.tensor(0.0))
 
     def _trained_dense(self) -> DenseClassifier:
         model = self._new_dense()

@@ -38,7 +38,7 @@ def recalibrate(
 
     Args:
         run: folder of the classifier.
-        images: `DIR/<class>/*.jpg`; of a folder with parts, its calibration part counts.
+        images: `DIR/<class>/*.jpg`; of a folder with parts, its calibration part counts, or else its test part.
         out: folder of the newly calibrated classifier; may be `run`.
         score: name of the nonconformity score; None keeps the classifier's, or takes the default.
         device: where to compute.
@@ -105,10 +105,12 @@ def measure_elsewhere(run: Path, images: Path, *, device: str = "auto", quiet: b
 
 def _open(classifier: Classifier, images: Path, part: Part, *, quiet: bool) -> ImageTable:
     """Open a folder and give its images the classifier's class numbers."""
-    config = replace(classifier.data_config, find_duplicates=True)
+    config = replace(classifier.data_config, dataset="auto", groups=None, find_duplicates=True)
     table = open_folder(images, config, progress=steps("reading images", quiet=quiet))
-    if table.parts is not None and (table.parts == part).any():
-        table = table.subset(table.indices(part))
+    # Published data sets have no calibration part.
+    wanted = next((name for name in (part, "test") if table.parts is not None and (table.parts == name).any()), None)
+    if wanted is not None:
+        table = table.subset(np.flatnonzero(table.parts == wanted))
     unknown = sorted(set(table.classes) - set(classifier.class_names))
     if unknown:
         raise ChiqpmError(

@@ -66,6 +66,16 @@ def create(config: BackboneConfig, image_size: int, *, output_stride: int | None
     return Created(model, tuple(settings.mean), tuple(settings.std))
 
 
+def fetch_whole(name: str) -> nn.Module:
+    """Make a timm model with its pretrained weights and its own classifier.
+
+    Raises:
+        ChiqpmError: the name or its tag is unknown, or the weights can't be had.
+    """
+    _check_name(name)
+    return _fetch(name, _settings(name), {})
+
+
 def _check_name(name: str) -> None:
     if timm.is_model(name):
         return

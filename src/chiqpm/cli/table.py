@@ -12,6 +12,10 @@ MEANINGS = {
     "dependence": "share of the strongest feature in a prediction (lower is better)",
     "structural_grounding": "similar classes share features (1 is best)",
     "feature_alignment": "features follow attributes (higher is better)",
+    "attribute_auc": "each feature detects an attribute (1 is best, 0.5 is chance)",
+    "part_hit": "explaining features peak on their part (1 is best)",
+    "part_hit_other_image": "the same peaks on the parts of other images (a control)",
+    "part_hit_random": "random places on their part (a control)",
 }
 
 

@@ -22,14 +22,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _COLUMNS = ["path", "class", "part", "group"]
-_BOX = "box"
+_FURTHER = ("label", "box")
 
 
 def write_split(table: ImageTable, path: str | Path) -> None:
     """Write a table's split: UTF-8, columns path, class, part and group (empty without groups).
 
-    Where pictures are cut to boxes, a fifth column `box` has left, top, right and bottom (see `ImageTable`).
-    The file appears whole or not at all.
+    Two columns follow where they are needed: `label`, the number of the class, where classes aren't in the order of
+    their names; `box`, left, top, right and bottom, where pictures are cut (see `ImageTable`). The file appears whole
+    or not at all.
 
     Raises:
         ChiqpmError: The table isn't split.
@@ -41,35 +42,35 @@ def write_split(table: ImageTable, path: str | Path) -> None:
     groups = table.groups if table.groups is not None else ("",) * len(table)
     with unfinished.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        boxes: list[list[str]] = [[]] * len(table)
+        further: dict[str, list[str]] = {}
+        if list(table.classes) != sorted(table.classes):
+            further["label"] = [str(label) for label in table.labels_N.tolist()]
         if table.boxes_N4 is not None:
-            boxes = [[" ".join(map(str, box))] for box in table.boxes_N4.tolist()]
-        writer.writerow([*_COLUMNS, *([_BOX] if table.boxes_N4 is not None else [])])
-        for name, label, part, group, box in zip(table.paths, table.labels_N, table.parts, groups, boxes, strict=True):
-            writer.writerow([name, table.classes[label], part, group, *box])
+            further["box"] = [" ".join(map(str, box)) for box in table.boxes_N4.tolist()]
+        writer.writerow([*_COLUMNS, *further])
+        classes = [table.classes[label] for label in table.labels_N.tolist()]
+        writer.writerows(zip(table.paths, classes, table.parts.tolist(), groups, *further.values(), strict=True))
     unfinished.replace(path)
 
 
-def read_split(path: str | Path, root: str | Path, *, classes: Sequence[str] | None = None) -> ImageTable:
+def read_split(path: str | Path, root: str | Path) -> ImageTable:
     """The table of a written split, without looking at the images.
 
     Args:
         path: A file by `write_split`.
         root: The folder in which the images lie, or their shards.
-        classes: The class names in the order wanted; None sorts those of the file.
 
     Returns:
-        A split table.
+        A split table; its classes are those of the file, in the order of their labels, else sorted.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ChiqpmError: Not such a file: columns, parts, boxes, repeated paths, paths that leave the folder, or classes
-            other than the given ones.
+        ChiqpmError: Not such a file: columns, parts, labels, boxes, repeated paths, or paths that leave the folder.
     """
     path = Path(path)
     header, rows = read_csv(path, strip=False)
-    has_boxes = header == [*_COLUMNS, _BOX]
-    if header != _COLUMNS and not has_boxes:
+    further = header[len(_COLUMNS) :]
+    if header[: len(_COLUMNS)] != _COLUMNS or further != [name for name in _FURTHER if name in further]:
         raise ChiqpmError(f"{path} has the columns {some(header, 8)}; a split has {', '.join(_COLUMNS)}")
     paths = tuple(row[0] for row in rows)
     twice = [name for name, count in Counter(paths).items() if count > 1]
@@ -87,11 +88,12 @@ def read_split(path: str | Path, root: str | Path, *, classes: Sequence[str] | N
         raise ChiqpmError(
             f"{path} gives no group for {len(missing)} images: {some(missing)}; give all of them one or none"
         )
-    found = sorted({row[1] for row in rows})
-    strangers = sorted(set(found) - set(found if classes is None else classes))
-    if strangers:
-        raise ChiqpmError(f"{path} has {len(strangers)} classes that aren't among the given ones: {some(strangers)}")
-    classes = tuple(found if classes is None else classes)
+    columns = {name: [row[header.index(name)] for row in rows] for name in further}
+    classes = tuple(sorted({row[1] for row in rows}))
+    if "label" in columns:
+        classes = _ordered_classes(
+            path, classes, {(row[1], label) for row, label in zip(rows, columns["label"], strict=True)}
+        )
     label_of = {name: label for label, name in enumerate(classes)}
     parts = np.array([row[2] for row in rows], dtype="<U11")
     check_groups(parts, groups if any(groups) else None)
@@ -102,9 +104,16 @@ def read_split(path: str | Path, root: str | Path, *, classes: Sequence[str] | N
         classes=classes,
         parts=parts,
         groups=groups if any(groups) else None,
-        boxes_N4=_read_boxes(path, [row[4] for row in rows]) if has_boxes else None,
+        boxes_N4=_read_boxes(path, columns["box"]) if "box" in columns else None,
         reader=find_reader(Path(root)),
     )
+
+
+def _ordered_classes(path: Path, classes: Sequence[str], labels: set[tuple[str, str]]) -> tuple[str, ...]:
+    name_of = {int(label): name for name, label in labels if label.isdecimal()}
+    if len(labels) != len(classes) or sorted(name_of) != list(range(len(classes))):
+        raise ChiqpmError(f"{path} must give every class one number of its own in the column label, from 0 on")
+    return tuple(name_of[label] for label in range(len(classes)))
 
 
 def _read_boxes(path: Path, texts: Sequence[str]) -> NDArray[np.int64]:

@@ -147,6 +147,14 @@ class ImageTable:
         stat = self.path(index).stat()
         return stat.st_size, stat.st_mtime_ns
 
+    def exists(self, index: int) -> bool:
+        """Whether image `index` is still where it was; it isn't read."""
+        try:
+            self.stamp(index)
+        except OSError:
+            return False
+        return True
+
     def indices(self, part: Part) -> NDArray[np.int64]:
         """Indices of the images of one part, ascending.
 

@@ -14,7 +14,7 @@ from PIL import Image
 from chiqpm import config_file
 from chiqpm.classifier import CALIBRATION, DESCRIPTION, WEIGHTS, Classifier, load
 from chiqpm.config import FitConfig
-from chiqpm.data import ImageTable, Part, UnreadableImageError, load_image, read_split
+from chiqpm.data import ImageTable, Part, UnreadableImageError, read_split
 from chiqpm.errors import ChiqpmError
 from chiqpm.files import read_npz
 from chiqpm.inference import Answers, Features
@@ -91,9 +91,9 @@ class RunRecord:
         """
         if self.table is None or not self.images_present:
             return None
-        path = self.table.path(int(self.table.indices(part)[place]))
+        row = int(self.table.indices(part)[place])
         try:
-            return load_image(path, max_pixels=self.classifier.data_config.max_pixels)
+            return self.table.load(row, max_pixels=self.classifier.data_config.max_pixels)
         except (FileNotFoundError, UnreadableImageError):
             return None
 
@@ -146,7 +146,7 @@ def read_record(run: str | Path, *, data_folder: str | Path | None = None, devic
         lacks.append(Lack("the assignment with its certificate (assignment.npz)", fit))
     root = _image_folder(folder, told, data_folder)
     table = _table(folder, root, classifier, {**answers, **features}, lacks)
-    present = table is not None and len(table) > 0 and table.path(0).is_file()
+    present = table is not None and len(table) > 0 and table.exists(0)
     if table is not None and not present:
         where = str(root) if data_folder is not None else (told or str(root))
         lacks.append(Lack(f"the images (they are no longer in {where})", "name their folder with `--data DIR`"))

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import yaml
 from numpy.typing import NDArray
+from PIL import Image
 
 from chiqpm.calibration import make_score
 from chiqpm.classifier import Classifier, load
 from chiqpm.conformal import ConformalPredictor
-from chiqpm.data import ImageTable, load_image, read_split
+from chiqpm.data import ImageTable, read_split
 from chiqpm.errors import ChiqpmError
 from chiqpm.explain.drawing import draw_explanation
 from chiqpm.files import digest, read_npz, write_text
@@ -99,7 +100,13 @@ def make_study(
     out.mkdir(parents=True, exist_ok=True)
     examples = read_examples(run)
     shown = {
-        name: _shown(classifier, table.path(int(table.indices("test")[places[name]])), items[name], coverage, examples)
+        name: _shown(
+            classifier,
+            table.load(int(table.indices("test")[places[name]]), max_pixels=classifier.data_config.max_pixels),
+            items[name],
+            coverage,
+            examples,
+        )
         for name in track(names, "drawing explanations", quiet=quiet, total=len(names))
     }
     pictures = {index: picture_uri(picture) for index, picture in examples.items()}
@@ -238,8 +245,7 @@ def _key(
     )
 
 
-def _shown(classifier: Classifier, path: Path, item: Item, coverage: float, examples: Any) -> Shown:
-    picture = load_image(path, max_pixels=classifier.data_config.max_pixels)
+def _shown(classifier: Classifier, picture: Image.Image, item: Item, coverage: float, examples: Any) -> Shown:
     prediction = classifier.predict(picture, coverage)
     figure = draw_explanation(prediction.explanation, prediction.picture, examples=examples)
     return Shown(
