@@ -47,4 +47,8 @@ def _result(name: str) -> str:
     if not file.exists():
         return f"{experiment.question}\n\n*Not measured in full yet; `chiqpm experiment {name}` measures it.*"
     result = json.loads(file.read_text(encoding="utf-8"))
-    return f"{result['question']}\n\n{result_markdown(result)}\n\n[All values](experiments/{name}.json)"
+    pictures = [
+        f"![{experiment.question}](experiments/{file.name})" for file in sorted(RESULTS.glob(f"{name}.[ps][vn]g"))
+    ]
+    parts = [result["question"], result_markdown(result), *pictures, f"[All values](experiments/{name}.json)"]
+    return "\n\n".join(parts)

@@ -40,7 +40,11 @@ def small_page(key):
             predicted=item.predicted,
             flat=Help(classes=item.flat_set),
             hierarchical=Help(
-                classes=item.hierarchical_set, sentence="Predicted it.", figure=figure, text="path </script> & tree"
+                classes=item.hierarchical_set,
+                sentence="Predicted it.",
+                figure=figure,
+                narrow=figure,
+                text="path </script> & tree",
             ),
         )
         for name, item in key.items.items()

@@ -43,7 +43,7 @@ def test_the_key_says_what_the_model_said(made, tiny_run):
 def test_the_page_has_all_pictures_inside_and_no_paths(made):
     out, key = made
     text = (out / "index.html").read_text(encoding="utf-8")
-    assert text.count("data:image/webp") >= 2 * len(key.items)
+    assert text.count("data:image/webp") >= 3 * len(key.items)
     assert not any(item.path in text or item.path.rpartition("/")[2] in text for item in key.items.values())
 
 

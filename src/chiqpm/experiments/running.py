@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from chiqpm.experiments.outcome import Context
 from chiqpm.experiments.registry import Experiment
 from chiqpm.files import write_json
 
-RESULT = "result.json"
+RESULT, _SPENT = "result.json", "spent.json"
 _LIBRARIES = ("chiqpm", "torch", "numpy", "timm", "scikit-learn")
 
 
@@ -32,8 +34,8 @@ def run_experiment(experiment: Experiment, context: Context) -> dict[str, Any]:
     if context.run is not None and not experiment.takes_run:
         raise ChiqpmError(f"the experiment {experiment.name} trains its own models; leave --run out")
     context.out.mkdir(parents=True, exist_ok=True)
-    start = time.monotonic()
-    outcome = experiment.run(context)
+    with _clock(context.out / _SPENT):
+        outcome = experiment.run(context)
     result = {
         "experiment": experiment.name,
         "question": experiment.question,
@@ -48,11 +50,25 @@ def run_experiment(experiment: Experiment, context: Context) -> dict[str, Any]:
             "versions": _versions(),
             "machine": _machine(),
             "date": datetime.now(timezone.utc).date().isoformat(),
-            "seconds_of_this_call": round(time.monotonic() - start, 1),
+            "seconds": _spent(context.out / _SPENT),
         },
     }
     write_json(context.out / RESULT, result)
     return result
+
+
+@contextmanager
+def _clock(file: Path) -> Iterator[None]:
+    """Add the time that passes to that of earlier, interrupted calls."""
+    before, start = _spent(file), time.monotonic()
+    try:
+        yield
+    finally:
+        write_json(file, {"seconds": round(before + time.monotonic() - start, 1)})
+
+
+def _spent(file: Path) -> float:
+    return float(json.loads(file.read_text(encoding="utf-8"))["seconds"]) if file.exists() else 0.0
 
 
 def result_text(result: Mapping[str, Any]) -> str:
@@ -78,7 +94,8 @@ def result_markdown(result: Mapping[str, Any]) -> str:
         *(f"| {' | '.join(_cell(value) for value in row)} |" for row in result["table"]["rows"]),
         "",
         *(f"{note}\n" for note in result["notes"]),
-        f"Measured on {made['date']} by `{made['command']}` on {made['machine']}; "
+        f"Measured on {made['date']} by `{made['command']}` in {made['seconds'] / 60:.0f} minutes, all calls together, "
+        f"on {made['machine']}; "
         + ", ".join(f"{name} {version}" for name, version in made["versions"].items())
         + f"; seed {made['seed']}."
         + (" **Reduced size: these numbers mean nothing.**" if made["reduced"] else ""),
@@ -122,4 +139,5 @@ def _machine() -> str:
             line.partition(":")[2].strip() for line in file.read_text().splitlines() if line.startswith("model name")
         ]
         model = names[0] if names else model
-    return f"{count_cores()} cores of {model or platform.machine()} ({platform.system()})"
+    cores = count_cores()
+    return f"{cores} core{'s' if cores > 1 else ''} of {model or platform.machine()} ({platform.system()})"

@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from PIL import Image
 
 from chiqpm.calibration import make_score
 from chiqpm.classifier import Classifier, load
 from chiqpm.conformal import ConformalPredictor
-from chiqpm.data import ImageTable, read_split
+from chiqpm.data import ImageTable, load_image, read_split
 from chiqpm.errors import ChiqpmError
 from chiqpm.explain.drawing import draw_explanation
 from chiqpm.files import digest, read_npz, write_text
@@ -27,6 +26,9 @@ from chiqpm.recalibration import CALIBRATION_ANSWERS
 from chiqpm.study.design import ARMS, Plan, make_plans
 from chiqpm.study.key import PAGE, Item, StudyKey
 from chiqpm.study.page import Help, Shown, figure_uri, picture_uri, render_page
+
+_WIDTHS = (10.0, 4.5)
+"""Of the drawn explanations, in inches: for a screen, and for a phone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,13 +102,7 @@ def make_study(
     out.mkdir(parents=True, exist_ok=True)
     examples = read_examples(run)
     shown = {
-        name: _shown(
-            classifier,
-            table.load(int(table.indices("test")[places[name]]), max_pixels=classifier.data_config.max_pixels),
-            items[name],
-            coverage,
-            examples,
-        )
+        name: _shown(classifier, table.path(int(table.indices("test")[places[name]])), items[name], coverage, examples)
         for name in track(names, "drawing explanations", quiet=quiet, total=len(names))
     }
     pictures = {index: picture_uri(picture) for index, picture in examples.items()}
@@ -245,9 +241,13 @@ def _key(
     )
 
 
-def _shown(classifier: Classifier, picture: Image.Image, item: Item, coverage: float, examples: Any) -> Shown:
+def _shown(classifier: Classifier, path: Path, item: Item, coverage: float, examples: Any) -> Shown:
+    picture = load_image(path, max_pixels=classifier.data_config.max_pixels)
     prediction = classifier.predict(picture, coverage)
-    figure = draw_explanation(prediction.explanation, prediction.picture, examples=examples)
+    wide, narrow = (
+        figure_uri(draw_explanation(prediction.explanation, prediction.picture, examples=examples, width=width))
+        for width in _WIDTHS
+    )
     return Shown(
         picture=picture_uri(classifier.frame(picture)),
         options=item.options,
@@ -256,7 +256,8 @@ def _shown(classifier: Classifier, picture: Image.Image, item: Item, coverage: f
         hierarchical=Help(
             classes=item.hierarchical_set,
             sentence=prediction.explanation.sentence(),
-            figure=figure_uri(figure),
+            figure=wide,
+            narrow=narrow,
             text=prediction.explanation.text(),
         ),
     )

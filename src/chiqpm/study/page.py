@@ -21,7 +21,7 @@ from chiqpm.study.key import StudyKey
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_FIGURE_DPI = 110
+_PIXELS_WIDE, _NARROWEST = 1100, 6.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +32,14 @@ class Help:
         classes: the set.
         sentence: the explanation in a sentence; empty for a flat set.
         figure: drawn explanation as a data URI; empty for a flat set.
+        narrow: the same, laid out for a phone.
         text: the explanation in words.
     """
 
     classes: tuple[int, ...]
     sentence: str = ""
     figure: str = ""
+    narrow: str = ""
     text: str = ""
 
 
@@ -107,9 +109,10 @@ def picture_uri(picture: Any) -> str:
 
 
 def figure_uri(figure: Figure) -> str:
-    """Return a figure as a data URI."""
+    """Return a figure as a data URI, with more pixels an inch where it is narrow."""
+    dpi = _PIXELS_WIDE / max(figure.get_figwidth(), _NARROWEST)
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=_FIGURE_DPI)
+    figure.savefig(stream, format="png", dpi=dpi)
     stream.seek(0)
     with Image.open(stream) as image:
         return picture_uri(image)

@@ -255,7 +255,9 @@
       h("h2", { id: "help" }, "Help from the computer"),
       h("p", null, help.sentence),
       h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Explanation, can be scrolled" },
-        h("img", { src: help.figure, alt: `Explanation of the suggestion ${suggested}; below in words` })),
+        h("picture", null,
+          h("source", { media: "(max-width: 40rem)", srcset: help.narrow }),
+          h("img", { src: help.figure, alt: `Explanation of the suggestion ${suggested}; below in words` }))),
       h("details", null, h("summary", null, "The explanation in words"), h("pre", null, help.text)));
   }
 
