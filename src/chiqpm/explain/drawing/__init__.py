@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from chiqpm.explain.drawing.class_tree import draw_class_tree, draw_matrix
 from chiqpm.explain.drawing.contrast_figure import draw_contrast
+from chiqpm.explain.drawing.curves import draw_perturbation, draw_similarity
 from chiqpm.explain.drawing.explanation_figure import draw_explanation
 from chiqpm.explain.drawing.feature_figure import draw_feature
 from chiqpm.explain.drawing.histogram import draw_histogram
@@ -20,5 +21,7 @@ __all__ = [
     "draw_matrix",
     "draw_model",
     "draw_pairs",
+    "draw_perturbation",
+    "draw_similarity",
     "save_figure",
 ]

@@ -115,7 +115,7 @@ class _FeaturePage:
 
     def _tiles(self, page: Page, top: float, tile: float) -> None:
         heading = "Most activating images and their peaks" if self._images else "No image to show"
-        page.text(self._margin, top, heading, _BODY, bold=True)
+        page.text(self._margin, top, self._type.shorten(heading, self._room, _BODY, bold=True), _BODY, bold=True)
         for number, image in enumerate(self._images):
             shown = self._feature.top[number]
             x = self._margin + number % self._columns * (self._side + _GAP)
@@ -146,7 +146,7 @@ class _FeaturePage:
         words = (
             f"silent {silent.weight:.0%}, active {active.weight:.0%}; dotted: active mean {histogram.active_mean:.2f}"
         )
-        page.text(x, y + 0.25, words, _SMALL, colour=GREY)
+        page.text(x, y + 0.25, self._type.shorten(words, width, _SMALL), _SMALL, colour=GREY)
         axes = page.inset((x + 0.5, y + 0.5, width - 0.55, _PLOT - 0.25))
         draw_histogram(axes, histogram, colour=feature_colour(self._feature.index), scale=page.scale)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from chiqpm.explain.drawing.colours import GREY, INK
 from chiqpm.explain.features import Histogram
@@ -31,11 +32,17 @@ def draw_histogram(ax: Axes, histogram: Histogram, *, colour: str, scale: float 
         curve = counts.sum() * width * component.weight * density
         ax.plot(x, np.where(curve > 0.3, curve, np.nan), style, color=line, linewidth=1.8 * scale)
     ax.axvline(histogram.active_mean, color=INK, linewidth=1.0 * scale, linestyle=":")
+    top = max(10.0, 3.0 * counts.max())
     ax.set_yscale("log")
     ax.set_xlim(edges[0], edges[-1])
-    ax.set_ylim(0.7, max(10.0, 3.0 * counts.max()))
+    ax.set_ylim(0.7, top)
     ax.tick_params(labelsize=8.0 * scale, width=0.7 * scale, length=3.0 * scale, colors=INK)
     ax.minorticks_off()
+    powers = [10**power for power in range(int(np.log10(top)) + 1)]
+    ax.set_yticks(powers, [f"{power:,}" for power in powers])
+    marks = MaxNLocator(5).tick_values(edges[0], edges[-1])
+    marks = marks[(marks >= edges[0]) & (marks <= edges[-1])]
+    ax.set_xticks(marks, [f"{mark:g}" for mark in marks])
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
     ax.set_xlabel("activation", fontsize=8.5 * scale, labelpad=2.0 * scale)

@@ -138,6 +138,8 @@ class TreeRows:
     def _left(self, level: int, y: float) -> None:
         number = self._explanation.classes_left[level]
         words = f"all {number} classes" if level == 0 else f"{count(number, 'class', 'classes')} left"
+        if self._page.width < NARROW:
+            words = f"all {number}" if level == 0 else f"{number} left"
         page, size, spine = self._page, 9.0, self._at.spine
         width = page.typeface.width(words, size, bold=True) + 0.2
         # On a narrow page the path runs near the margin.
@@ -214,13 +216,19 @@ class TreeRows:
         page.text(left + width / 2, y, label, 8.5, colour=ink_on(colour), align="center")
         members = self._members
         ordered = [*branch.in_set, *(c for c in branch.classes if c not in members)]
-        x, end = left + width + 0.08, page.width - self._margin
+        x, end, brief = left + width + 0.08, page.width - self._margin, page.width < NARROW
         for number, index in enumerate(ordered):
-            note = _rest(ordered[number + 1 :], members)
+            note = _rest(ordered[number + 1 :], members, brief=brief)
             room = end - x - (typeface.width(note, size) + 0.1 if note else 0.0)
             taken = self._class_name(index, x, y, room, must_fit=number > 0)
             if not taken:
-                page.text(x, y, _rest(ordered[number:], members), size, colour=SET_GREEN if index in members else GREY)
+                page.text(
+                    x,
+                    y,
+                    _rest(ordered[number:], members, brief=brief),
+                    size,
+                    colour=SET_GREEN if index in members else GREY,
+                )
                 return
             x += taken
             if note and index not in members:
@@ -265,7 +273,10 @@ def _marked(in_set: int, hidden: int) -> str:
     return " (all ✓)" if in_set == hidden else f" ({in_set} of them ✓)"
 
 
-def _rest(hidden: Sequence[int], members: frozenset[int]) -> str:
+def _rest(hidden: Sequence[int], members: frozenset[int], *, brief: bool) -> str:
     if not hidden:
         return ""
-    return f"+{len(hidden)} more" + _marked(sum(c in members for c in hidden), len(hidden))
+    marked = sum(c in members for c in hidden)
+    if not brief:
+        return f"+{len(hidden)} more" + _marked(marked, len(hidden))
+    return f"+{len(hidden)}" + (" ✓" if marked == len(hidden) else f" ({marked} ✓)" if marked else "")
