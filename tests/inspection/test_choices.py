@@ -17,7 +17,7 @@ def test_choices_are_what_they_are_called(seed, images, each):
     generator = np.random.default_rng(seed)
     logits = generator.normal(size=(images, 5)).astype(np.float32)
     labels = np.where(generator.random(images) < 0.6, logits.argmax(axis=1), generator.integers(0, 5, images))
-    answers = Answers(logits, logits, labels)
+    answers = Answers(features_NK=logits, labels_N=labels, logits_NC=logits)
     sets = [logits >= logits.max(axis=1, keepdims=True) - gap for gap in (0.1, 0.6)]
     chosen = choose_images(answers, sets, [0.8, 0.95], each=each)
     for kind in ("right", "uncertain", "wrong"):
@@ -37,13 +37,14 @@ def test_choices_are_what_they_are_called(seed, images, each):
 
 def test_different_classes_come_first():
     labels = np.array([0, 0, 0, 1, 2])
-    answers = Answers(np.eye(3)[labels] * np.array([[5], [4], [3], [2], [1]]), np.eye(3)[labels], labels)
+    logits = np.eye(3)[labels] * np.array([[5], [4], [3], [2], [1]])
+    answers = Answers(features_NK=logits, labels_N=labels, logits_NC=logits)
     chosen = choose_images(answers, [np.eye(3, dtype=bool)[labels]], [0.9], each=4)
     assert [choice.place for choice in chosen] == [0, 3, 4, 1]
 
 
 def test_sets_that_do_not_belong_to_the_answers():
-    answers = Answers(np.eye(2), np.eye(2), np.array([0, 1]))
+    answers = Answers(features_NK=np.eye(2), labels_N=np.array([0, 1]), logits_NC=np.eye(2))
     with pytest.raises(ChiqpmError, match="for each coverage"):
         choose_images(answers, [np.ones((3, 2), dtype=bool)], [0.9])
     with pytest.raises(ChiqpmError, match="for each coverage"):

@@ -24,6 +24,7 @@ class Examined:
         features_K: activations.
         maps_KHW: feature maps.
         scores_C: nonconformity scores of all classes; None without a calibration.
+        p_values_C: conformal p-values; None without a calibration, or where sets aren't nested.
         true_class: the label, where it is known.
     """
 
@@ -32,6 +33,7 @@ class Examined:
     features_K: NDArray[np.float32]
     maps_KHW: NDArray[np.float32]
     scores_C: NDArray[np.float64] | None
+    p_values_C: NDArray[np.float64] | None = None
     true_class: int | None = None
 
 
@@ -44,8 +46,37 @@ def examine(classifier: Classifier, picture: Image.Image, *, true_class: int | N
         true_class: the label, where it is known.
     """
     logits, features, maps = classifier.outputs([picture])
-    scores = None if classifier.predictor is None else np.asarray(classifier.predictor.scores(logits, features))[0]
-    return Examined(classifier.frame(picture), logits[0], features[0], maps[0], scores, true_class)
+    return take_up(
+        classifier, classifier.frame(picture), logits[0], features[0], maps_KHW=maps[0], true_class=true_class
+    )
+
+
+def take_up(
+    classifier: Classifier,
+    picture: Image.Image,
+    logits_C: NDArray[np.float32],
+    features_K: NDArray[np.float32],
+    *,
+    maps_KHW: NDArray[np.float32],
+    true_class: int | None = None,
+) -> Examined:
+    """Return what the model once said, without running it.
+
+    Args:
+        classifier: the one that said it.
+        picture: the picture as the maps lie over it.
+        logits_C: logits.
+        features_K: activations.
+        maps_KHW: feature maps.
+        true_class: the label, where it is known.
+    """
+    predictor = classifier.predictor
+    scores = p_values = None
+    if predictor is not None:
+        scores = np.asarray(predictor.scores(logits_C[None], features_K[None]))[0]
+        if predictor.score.variants == 1:
+            p_values = np.asarray(predictor.p_values(logits_C[None], features_K[None]))[0]
+    return Examined(picture, logits_C, features_K, maps_KHW, scores, p_values, true_class)
 
 
 def explain_examined(classifier: Classifier, examined: Examined, coverage: float) -> Explanation:
@@ -80,4 +111,5 @@ def explain_examined(classifier: Classifier, examined: Examined, coverage: float
         feature_names=classifier.feature_names,
         true_class=examined.true_class,
         scores_C=examined.scores_C,
+        p_values_C=examined.p_values_C,
     )

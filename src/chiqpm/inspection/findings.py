@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from chiqpm.conformal import Diagnostics, required_images
+from chiqpm.conformal import Diagnostics, conformal_rank, required_images
 from chiqpm.data.table import some
 from chiqpm.explain import ModelExplanation
 from chiqpm.inference import Answers, Features
@@ -59,11 +59,12 @@ def calibration_findings(num_calibration: int, coverage: float) -> list[Finding]
                 f"Calibrate with at least {needed} images, or ask for less coverage.",
             )
         ]
-    rank = int(np.ceil((num_calibration + 1) * coverage - 1e-9))
-    low, high = stats.beta.ppf([0.025, 0.975], rank, num_calibration + 1 - rank)
+    low, high = _true_coverage(num_calibration, coverage)
     if coverage - low <= _SPREAD:
         return []
-    wanted = int(np.ceil(coverage * (1 - coverage) * (1.96 / _SPREAD) ** 2))
+    wanted = num_calibration
+    while coverage - _true_coverage(wanted, coverage)[0] > _SPREAD:
+        wanted += 10
     return [
         Finding(
             False,
@@ -73,6 +74,13 @@ def calibration_findings(num_calibration: int, coverage: float) -> list[Finding]
             f"About {wanted} images narrow this to {_SPREAD:g} below what was asked for.",
         )
     ]
+
+
+def _true_coverage(num_calibration: int, coverage: float) -> tuple[float, float]:
+    """Where the coverage lies with 95% probability, given one calibration set."""
+    rank = conformal_rank(num_calibration, coverage)
+    low, high = stats.beta.ppf([0.025, 0.975], rank, num_calibration + 1 - rank)
+    return float(low), float(high)
 
 
 def coverage_findings(diagnostics: Diagnostics, class_names: Sequence[str]) -> list[Finding]:

@@ -10,6 +10,7 @@ from PIL import Image
 from chiqpm.conformal import required_images
 from chiqpm.explain import Explanation
 from chiqpm.inspection import Choice, Examined, choose_images, examine, explain_examined
+from chiqpm.inspection.examined import take_up
 from chiqpm.inspection.record import RunRecord
 from chiqpm.markup.pictures import data_url, panel
 from chiqpm.markup.tree import ClassMark, Step, class_mark, heat_pictures, tree_steps
@@ -84,8 +85,8 @@ def _example(record: RunRecord, choice: Choice) -> Example:
 
 def _without_picture(record: RunRecord, place: int, label: int) -> Examined:
     """Take up the answers of the run; there are no maps."""
-    test, predictor = record.answers["test"], record.classifier.predictor
+    test = record.answers["test"]
     logits, features = test.logits_NC[place], test.features_NK[place]
-    scores = None if predictor is None else np.asarray(predictor.scores(logits[None], features[None]))[0]
     no_maps = np.zeros((len(features), 1, 1), dtype=np.float32)
-    return Examined(Image.new("RGB", (1, 1)), logits, features, no_maps, scores, label)
+    picture = Image.new("RGB", (1, 1))
+    return take_up(record.classifier, picture, logits, features, maps_KHW=no_maps, true_class=label)
