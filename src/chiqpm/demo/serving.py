@@ -100,6 +100,13 @@ def _build(record: RunRecord) -> tuple[Any, Any, str]:
 
     # The default theme asks a server for its fonts.
     theme = gradio.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    # Its own greys are too pale to be read by everyone.
+    theme = theme.set(
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        input_placeholder_color="*neutral_600",
+        input_placeholder_color_dark="*neutral_300",
+    )
     return build_app(Desk(record)), theme, style()
 
 
