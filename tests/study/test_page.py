@@ -33,7 +33,7 @@ def browser():
 def page(browser):
     context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
     opened = context.new_page()
-    opened.set_default_timeout(10_000)
+    opened.set_default_timeout(30_000)
     problems = []
     opened.on("pageerror", lambda error: problems.append(str(error)))
     opened.on("request", lambda request: problems.append(request.url) if _foreign(request.url) else None)

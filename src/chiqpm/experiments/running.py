@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +13,10 @@ from chiqpm.errors import ChiqpmError
 from chiqpm.experiments.outcome import Context
 from chiqpm.experiments.registry import Experiment
 from chiqpm.files import write_json
+from chiqpm.provenance import describe_environment, machine_words
 
 RESULT, _SPENT = "result.json", "spent.json"
-_LIBRARIES = ("chiqpm", "torch", "numpy", "timm", "scikit-learn")
+_SHOWN = ("chiqpm", "python", "torch", "numpy")
 
 
 def run_experiment(experiment: Experiment, context: Context) -> dict[str, Any]:
@@ -36,6 +34,7 @@ def run_experiment(experiment: Experiment, context: Context) -> dict[str, Any]:
     context.out.mkdir(parents=True, exist_ok=True)
     with _clock(context.out / _SPENT):
         outcome = experiment.run(context)
+    environment = describe_environment()
     result = {
         "experiment": experiment.name,
         "question": experiment.question,
@@ -47,9 +46,9 @@ def run_experiment(experiment: Experiment, context: Context) -> dict[str, Any]:
             "command": _command(experiment, context),
             "reduced": context.reduced,
             "seed": context.seed,
-            "versions": _versions(),
-            "machine": _machine(),
-            "date": datetime.now(timezone.utc).date().isoformat(),
+            "versions": {"python": environment["python"], **environment["packages"]},
+            "machine": machine_words(environment),
+            "date": environment["date"],
             "seconds": _spent(context.out / _SPENT),
         },
     }
@@ -94,9 +93,9 @@ def result_markdown(result: Mapping[str, Any]) -> str:
         *(f"| {' | '.join(_cell(value) for value in row)} |" for row in result["table"]["rows"]),
         "",
         *(f"{note}\n" for note in result["notes"]),
-        f"Measured on {made['date']} by `{made['command']}` in {made['seconds'] / 60:.0f} minutes, all calls together, "
-        f"on {made['machine']}; "
-        + ", ".join(f"{name} {version}" for name, version in made["versions"].items())
+        f"Measured on {made['date'][:10]} by `{made['command']}` in {made['seconds'] / 60:.0f} minutes, all calls "
+        f"together, on {made['machine']}; "
+        + ", ".join(f"{name} {made['versions'][name]}" for name in _SHOWN)
         + f"; seed {made['seed']}."
         + (" **Reduced size: these numbers mean nothing.**" if made["reduced"] else ""),
     ]
@@ -123,21 +122,3 @@ def _command(experiment: Experiment, context: Context) -> str:
     words = ["chiqpm experiment", experiment.name, f"--seed {context.seed}"]
     words += ["--run RUN"] if context.run is not None else []
     return " ".join(words + (["--reduced"] if context.reduced else []))
-
-
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in _LIBRARIES}}
-
-
-def _machine() -> str:
-    """Say what kind of machine this is, without its name."""
-    from chiqpm.loading import count_cores
-
-    model, file = platform.processor(), Path("/proc/cpuinfo")
-    if file.exists():
-        names = [
-            line.partition(":")[2].strip() for line in file.read_text().splitlines() if line.startswith("model name")
-        ]
-        model = names[0] if names else model
-    cores = count_cores()
-    return f"{cores} core{'s' if cores > 1 else ''} of {model or platform.machine()} ({platform.system()})"
