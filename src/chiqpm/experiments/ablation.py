@@ -102,7 +102,7 @@ def _verdict(measured: dict[str, dict[str, Any]]) -> Verdict:
     contrast = ours["interpretability"]["contrastiveness"] - without["interpretability"]["contrastiveness"]
     evidence = (
         f"With it minus without it: peaks on their part {hits.text(sign=True)}, contrastiveness {contrast:+.4f}, "
-        f"accuracy {accuracy.text(sign=True)}; another image's part: {ours['peaks']['other_image']:.3f}."
+        f"accuracy {accuracy.text(sign=True)}; another image's part: {_share(ours['peaks']['other_image'])}."
     )
     holds = hits.low > 0 and accuracy.high > 0
     return Verdict(
@@ -110,10 +110,16 @@ def _verdict(measured: dict[str, dict[str, Any]]) -> Verdict:
     )
 
 
-def _difference(first: float, second: float, count: int, other: int) -> Interval:
-    """Difference of two shares with a normal interval, cases taken as independent."""
+def _difference(first: float | None, second: float | None, count: int, other: int) -> Interval:
+    """Difference of two shares with a normal interval, cases taken as independent; NaN without cases."""
+    if first is None or second is None:
+        return Interval(math.nan, math.nan, math.nan)
     reach = 1.96 * math.sqrt(first * (1 - first) / max(count, 1) + second * (1 - second) / max(other, 1))
     return Interval(first - second, first - second - reach, first - second + reach)
+
+
+def _share(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3f}"
 
 
 def _at(values: dict[str, Any], path: tuple[str, ...]) -> float | None:

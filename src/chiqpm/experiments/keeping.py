@@ -27,7 +27,16 @@ def kept(file: Path, made_from: Mapping[str, Any], measure: Callable[[], dict[st
         if before["made_from"] == plain:
             return dict(before["result"])
     _log.info("measuring %s", file.stem)
-    result = measure()
+    result = as_plain(measure())
     file.parent.mkdir(parents=True, exist_ok=True)
     write_json(file, {"made_from": plain, "result": result})
-    return dict(json.loads(json.dumps(result)))
+    return dict(result)
+
+
+def as_plain(value: Any) -> Any:
+    """Return what JSON makes of a value, with None for what isn't finite.
+
+    >>> as_plain({"a": (1, float("nan"))})
+    {'a': [1, None]}
+    """
+    return json.loads(json.dumps(value), parse_constant=lambda _: None)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from chiqpm.errors import ChiqpmError
+from chiqpm.experiments.keeping import as_plain
 from chiqpm.experiments.outcome import Context
 from chiqpm.experiments.registry import Experiment
 from chiqpm.files import write_json
@@ -52,8 +53,9 @@ def run_experiment(experiment: Experiment, context: Context) -> dict[str, Any]:
             "seconds": _spent(context.out / _SPENT),
         },
     }
-    write_json(context.out / RESULT, result)
-    return result
+    plain: dict[str, Any] = as_plain(result)
+    write_json(context.out / RESULT, plain)
+    return plain
 
 
 @contextmanager

@@ -148,7 +148,10 @@ def _losses(measured: dict[str, dict[str, Any]]) -> str:
     better = {"accuracy": 1, "contrastiveness": 1, "class_independence": 1, "hit": 1, "set_size": -1}
     found = []
     for column, sign in better.items():
-        ahead = [name for name, values in measured.items() if sign * (values[column] - ours[column]) > 1e-9]
+        known = {
+            name: values[column] for name, values in measured.items() if None not in (values[column], ours[column])
+        }
+        ahead = [name for name, value in known.items() if sign * (value - ours[column]) > 1e-9]
         if ahead:
             found.append(f"{column.replace('_', ' ')}: {', '.join(ahead)}")
     return f"Where we lose: {'; '.join(found)}." if found else "No column is lost to another model."
