@@ -88,7 +88,7 @@ def evaluate(
         return None
     write_npz(out / "test_answers.npz", vars(test))
     seen = read_npz(out / "train_answers.npz")
-    train = Features(seen["features_NK"], seen["labels_N"])
+    train = Features(features_NK=seen["features_NK"], labels_N=seen["labels_N"])
     calibration = Answers(**read_npz(out / "calibration_answers.npz"))
     known = annotations.classes if annotations is not None else None
     if attributes is not None:

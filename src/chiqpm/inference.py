@@ -21,7 +21,7 @@ BATCH_SIZE = 16
 """Small, because on CPUs the activations of a larger batch fall out of the cache, which halves the speed."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Features:
     """What a model sees in N images; 4K + 8 bytes an image.
 
@@ -34,7 +34,7 @@ class Features:
     labels_N: NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Answers(Features):
     """What a model says of N images; 4(C + K) + 8 bytes an image.
 

@@ -48,7 +48,7 @@ class BirdsRun:
     def training_features(self) -> Features:
         """Return the model's features of the training images."""
         seen = read_npz(self.out / "train_answers.npz")
-        return Features(seen["features_NK"], seen["labels_N"])
+        return Features(features_NK=seen["features_NK"], labels_N=seen["labels_N"])
 
 
 def birds_and_options(context: Context) -> tuple[BirdsConfig, dict[str, int], FitConfig]:

@@ -216,9 +216,9 @@ def _kept(
                 f"{features}; {remedy} makes it again"
             )
         if part == "train":
-            seen[part] = Features(arrays["features_NK"], arrays["labels_N"])
+            seen[part] = Features(features_NK=arrays["features_NK"], labels_N=arrays["labels_N"])
         else:
-            said[part] = Answers(arrays["features_NK"], arrays["labels_N"], arrays["logits_NC"])
+            said[part] = Answers(**arrays)
     return seen, said
 
 
