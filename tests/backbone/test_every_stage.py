@@ -62,7 +62,7 @@ def images(tmp_path_factory):
 @pytest.mark.parametrize(
     ("name", "size", "cells", "features", "options"), FAMILIES, ids=[f"{row[0]}-{len(row[4])}" for row in FAMILIES]
 )
-def test_every_stage(images, tmp_path, name, size, cells, features, options):  # noqa: PLR0917
+def test_every_stage(images, tmp_path, name, size, cells, features, options):
     config = FitConfig(
         data=DataConfig(image_size=size, find_duplicates=False),
         backbone=BackboneConfig(name=name, pretrained=False, **options),

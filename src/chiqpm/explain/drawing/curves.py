@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from matplotlib.axes import Axes
 
@@ -84,7 +85,7 @@ def draw_similarity(
     _finish(ax, scale, "upper right")
 
 
-def _finish(ax: Axes, scale: float, place: str) -> None:
+def _finish(ax: Axes, scale: float, place: Literal["lower right", "upper right"]) -> None:
     ax.tick_params(labelsize=8.0 * scale, width=0.7 * scale, length=3.0 * scale)
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
