@@ -66,6 +66,12 @@ def test_moving_and_comparing_run_no_model(desk, file, monkeypatch):
     assert desk.download(view, 0.9, "json").startswith(b"{")
 
 
+def test_too_small_a_calibration_is_said_where_it_shows(desk, file):
+    view = desk.look(file)
+    assert "too few" not in desk.result(view, 0.9)
+    assert "20 calibration images are too few for 99%" in desk.result(view, 0.99)
+
+
 def test_features_and_classes_can_be_browsed(desk):
     assert len(Tags(desk.features()).named("button")) == 6
     for index in range(6):
@@ -174,3 +180,11 @@ def test_limits_that_cannot_be_used(small_run, tmp_path):
             serve(small_run, **options)
     with pytest.raises(FileNotFoundError, match="chiqpm fit"):
         serve(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", 0), ("::1", 0), ("localhost", 0), ("0.0.0.0", 1)])
+def test_listening_to_the_network_is_warned_of(small_run, monkeypatch, caplog, host, warned):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    with pytest.raises(ChiqpmError, match="Gradio"):
+        serve(small_run, host=host, device="cpu")
+    assert len([r for r in caplog.records if "nothing protects it" in r.message]) == warned

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from chiqpm.conformal import required_images
 from chiqpm.data import load_image
 from chiqpm.explain import Explanation, Feature, FeatureEvidence
 from chiqpm.gallery import read_examples
@@ -55,7 +56,7 @@ class Desk:
         self.record = record
         self.classifier = record.classifier
         self._templates = environment("chiqpm.demo")
-        self._pictures = PictureReader(record.classifier)
+        self._pictures = PictureReader(record)
         self._weight_CK = record.classifier.model.weight_CK.cpu().numpy().astype(np.int64)
         self._lock = threading.Lock()
         self._explained: tuple[RunExplanation | None] | None = None
@@ -90,8 +91,11 @@ class Desk:
     def result(self, view: View, coverage: float) -> str:
         """Return sentence, set and tree of a picture."""
         explanation = self.explain(view, coverage)
+        predictor, needed = self.classifier.predictor, required_images(coverage)
         return self._render(
             "result.html",
+            needed=0 if predictor is None or predictor.num_calibration >= needed else needed,
+            calibration_images=0 if predictor is None else predictor.num_calibration,
             explanation=explanation,
             calibrated=self.calibrated,
             folder=self.record.folder,
@@ -149,7 +153,7 @@ class Desk:
         return self._render(
             "feature.html",
             feature=self._features()[index],
-            card=None if explained is None else feature_card(explained.features[index], explained.root, self._pictures),
+            card=None if explained is None else feature_card(explained.features[index], self._pictures),
             users=[(name, self._thumbnail(c)) for c, name in users],
         )
 

@@ -28,7 +28,6 @@ def serve(
     max_megabytes: int = 20,
     device: str = "auto",
     announce: Callable[[str], None] | None = None,
-    stop: threading.Event | None = None,
 ) -> None:
     """Serve the page of a run until interrupted.
 
@@ -42,7 +41,6 @@ def serve(
         max_megabytes: largest picture file that is accepted.
         device: where to compute.
         announce: called with the address once the page can be opened.
-        stop: ends the serving when set; None waits for an interrupt.
 
     Raises:
         ChiqpmError: Gradio is missing (says how to install it), the port is taken, or a limit can't be used.
@@ -83,7 +81,7 @@ def serve(
         try:
             if announce is not None:
                 announce(address)
-            (stop or threading.Event()).wait()
+            threading.Event().wait()
         except KeyboardInterrupt:
             logger.info("the demo has ended")
         finally:

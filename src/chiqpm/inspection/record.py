@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +90,20 @@ class RunRecord:
             part: train, calibration or test.
             place: which of the part's images, from 0.
         """
+        return None if self.table is None else self._load(int(self.table.indices(part)[place]))
+
+    def picture_at(self, path: str) -> Image.Image | None:
+        """Return the image with a path of the split, or None where it is gone, unknown, or can't be read."""
+        row = self._row_of.get(path)
+        return None if row is None else self._load(row)
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        return {} if self.table is None else {path: row for row, path in enumerate(self.table.paths)}
+
+    def _load(self, row: int) -> Image.Image | None:
         if self.table is None or not self.images_present:
             return None
-        row = int(self.table.indices(part)[place])
         try:
             return self.table.load(row, max_pixels=self.classifier.data_config.max_pixels)
         except (FileNotFoundError, UnreadableImageError):

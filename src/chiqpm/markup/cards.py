@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 from markupsafe import Markup
 from PIL import Image
 
-from chiqpm.classifier import Classifier
-from chiqpm.data import UnreadableImageError, load_image
 from chiqpm.explain import FeatureExplanation
 from chiqpm.explain.features import TopImage
+from chiqpm.inspection.record import RunRecord
 from chiqpm.markup.feature_charts import histogram_chart
 from chiqpm.markup.pictures import data_url, heat_picture, panel
 
@@ -45,18 +43,17 @@ class FeatureCard:
 
 
 def feature_card(
-    feature: FeatureExplanation, root: Path, pictures: PictureReader, *, whole: int = 2, crops: int = 6
+    feature: FeatureExplanation, pictures: PictureReader, *, whole: int = 2, crops: int = 6
 ) -> FeatureCard:
     """Return the card of one feature.
 
     Args:
         feature: its values.
-        root: the folder of its images.
         pictures: reads them.
         whole: how many images are shown as a whole.
         crops: how many crops are shown.
     """
-    found = [(image, pictures.read(root / image.path)) for image in feature.top[: max(whole, crops)] if image.path]
+    found = [(image, pictures.read(image.path)) for image in feature.top[: max(whole, crops)] if image.path]
     there = [(image, picture) for image, picture in found if picture is not None]
     return FeatureCard(
         feature,
@@ -67,18 +64,19 @@ def feature_card(
 
 
 class PictureReader:
-    """Reads pictures as the model sees them, small; remembers the last ones."""
+    """Reads a run's pictures as the model sees them, small; remembers the last ones.
 
-    def __init__(self, classifier: Classifier) -> None:
-        self._frame = classifier.frame
-        self._limit = classifier.data_config.max_pixels
+    Args:
+        record: the run.
+    """
+
+    def __init__(self, record: RunRecord) -> None:
+        self._record = record
         self.read = lru_cache(maxsize=64)(self._read)
 
-    def _read(self, path: Path) -> Image.Image | None:
-        try:
-            return self._frame(load_image(path, max_pixels=self._limit), 480)
-        except (FileNotFoundError, UnreadableImageError):
-            return None
+    def _read(self, path: str) -> Image.Image | None:
+        picture = self._record.picture_at(path)
+        return None if picture is None else self._record.classifier.frame(picture, 480)
 
 
 def _whole(index: int, image: TopImage, picture: Image.Image) -> Shot:

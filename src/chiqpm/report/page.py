@@ -113,8 +113,8 @@ def report_html(record: RunRecord, options: ReportOptions) -> str:
 
 def _cards(record: RunRecord, explained: RunExplanation, most: int) -> list[FeatureCard]:
     ordered = sorted(explained.features, key=lambda feature: (-len(feature.classes), feature.index))
-    pictures = PictureReader(record.classifier)
-    return [feature_card(feature, explained.root, pictures) for feature in ordered[:most]]
+    pictures = PictureReader(record)
+    return [feature_card(feature, pictures) for feature in ordered[:most]]
 
 
 def _errors(record: RunRecord) -> TreeErrors | None:
