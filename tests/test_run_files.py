@@ -27,21 +27,6 @@ def test_every_preset_survives_its_file(name, tmp_path):
     assert config_file.read(file) == config
 
 
-def test_the_paper_preset_is_the_published_recipe():
-    paper = preset("paper")
-    assert (paper.backbone.name, paper.backbone.output_stride) == ("resnet50", 8)
-    assert (paper.dense.epochs, paper.dense.optimiser.lr, paper.dense.optimiser.head_lr) == (150, 0.005, 0.01)
-    assert (paper.dense.optimiser.step_epochs, paper.dense.optimiser.step_factor) == (30, 0.4)
-    assert (paper.dense.dropout, paper.dense.pooled_share, paper.dense.diversity_weight) == (0.2, 1.0, 0.196)
-    assert (paper.finetune.rounds, paper.finetune.round_decay) == ((10, 10, 10, 40), 0.9)
-    assert (paper.finetune.optimiser.lr, paper.finetune.optimiser.momentum) == (1e-4, 0.95)
-    assert (paper.finetune.grounding_weight, paper.finetune.grounding_epochs) == (3.0, 30)
-    assert (paper.assignment.pivot_weight, paper.assignment.pair_density) == (0.0, 0.5)
-    assert paper.dense.optimiser.batch_size == paper.finetune.optimiser.batch_size == 16
-    with pytest.raises(ChiqpmError, match="default, paper"):
-        preset("papper")
-
-
 @pytest.mark.parametrize(
     ("values", "message"),
     [

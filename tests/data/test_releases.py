@@ -101,25 +101,24 @@ def test_cub_in_parts(tmp_path, make_cub):
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new", "message"),
+    ("file", "change", "message"),
     [
-        ("images.txt", "5 001", "x 001", "images.txt has the line 'x 001"),
-        ("images.txt", "5 001", "4 001", "each line must be a new number"),
-        ("train_test_split.txt", "21 1", "21 2", "has the values 2; 1 means training"),
+        ("images.txt", ("5 001", "x 001"), "images.txt has the line 'x 001"),
+        ("images.txt", ("5 001", "4 001"), "each line must be a new number"),
+        ("train_test_split.txt", ("21 1", "21 2"), "has the values 2; 1 means training"),
         (
             "train_test_split.txt",
-            "\n9 0",
-            "",
+            ("\n9 0", ""),
             "train_test_split.txt has no line for 1 of the numbers in images.txt, first 9",
         ),
-        ("images.txt", "\n9 002", "\n99 002", "no line for 1 of the numbers in images.txt, first 99"),
-        ("image_class_labels.txt", "7 1", "7 8", "has the classes 8, which classes.txt doesn't name"),
-        ("bounding_boxes.txt", "1 11.0", "1 a", "expected 4 numbers"),
-        ("bounding_boxes.txt", "30.0 25.25", "0 25.25", "an empty box"),
+        ("images.txt", ("\n9 002", "\n99 002"), "no line for 1 of the numbers in images.txt, first 99"),
+        ("image_class_labels.txt", ("7 1", "7 8"), "has the classes 8, which classes.txt doesn't name"),
+        ("bounding_boxes.txt", ("1 11.0", "1 a"), "expected 4 numbers"),
+        ("bounding_boxes.txt", ("30.0 25.25", "0 25.25"), "an empty box"),
     ],
 )
-def test_contradicting_lists_of_cub(tmp_path, make_cub, file, old, new, message):
-    folder = make_cub(tmp_path)
+def test_contradicting_lists_of_cub(tmp_path, make_cub, file, change, message):
+    folder, (old, new) = make_cub(tmp_path), change
     text = (folder / file).read_text(encoding="utf-8")
     assert old in text
     (folder / file).write_text(text.replace(old, new, 1), encoding="utf-8")
@@ -306,15 +305,16 @@ def test_each_missing_file_of_aircraft_is_named(tmp_path, make_aircraft, name):
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new", "message"),
+    ("file", "change", "message"),
     [
-        ("images_variant_test.txt", "DC-3", "DC-4", "whose class isn't in variants.txt"),
-        ("images_variant_test.txt", "0001000 ", "0000000 ", "name the picture 0000000 twice"),
-        ("images_variant_test.txt", "0001000 ", "0001999 ", "has no box for the picture 0001999"),
-        ("images_box.txt", "11 6", "11", "lines without four whole numbers"),
+        ("images_variant_test.txt", ("DC-3", "DC-4"), "whose class isn't in variants.txt"),
+        ("images_variant_test.txt", ("0001000 ", "0000000 "), "name the picture 0000000 twice"),
+        ("images_variant_test.txt", ("0001000 ", "0001999 "), "has no box for the picture 0001999"),
+        ("images_box.txt", ("11 6", "11"), "lines without four whole numbers"),
     ],
 )
-def test_contradicting_lists_of_aircraft(tmp_path, make_aircraft, file, old, new, message):
+def test_contradicting_lists_of_aircraft(tmp_path, make_aircraft, file, change, message):
+    old, new = change
     make_aircraft(tmp_path)
     path = tmp_path / "fgvc-aircraft-2013b" / "data" / file
     path.write_text(path.read_text().replace(old, new, 1))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import Positional, arg
 
 from chiqpm.cli.common import Common, show, write, write_json
 from chiqpm.config import FitConfig
+from chiqpm.presets import PresetName, describe_presets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,14 +84,14 @@ class Birds(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class Fit(Common):
-    """Train, calibrate and evaluate on a folder: DIR/<class>/*.jpg, or DIR/{train,calibration,test}/<class>/*.jpg."""
+    """Train, calibrate and evaluate on images: class folders, a published data set, or shards of either."""
 
     data: Annotated[Positional[Path], arg(metavar="DIR")]
     """The folder of images."""
     out: Path
     """The run directory; the same command goes on where an interrupted run stopped."""
-    preset: Literal["default", "paper", "paper-lite0"] = "default"
-    """Options to start from: for a laptop, the published recipe, or the published method on the laptop's backbone."""
+    preset: Annotated[PresetName, arg(help=f"Options to start from.\n{describe_presets()}")] = "default"
+    """Options to start from."""
     config: Path | None = None
     """A run's config.yaml to start from instead."""
     options: Annotated[FitConfig, arg(name="")] = field(default_factory=FitConfig)

@@ -19,6 +19,7 @@ from chiqpm.cli.explaining import Compare, Explain
 from chiqpm.cli.fitting import Birds, Fit, Quickstart
 from chiqpm.cli.measuring import Calibrate, Evaluate, Monitor
 from chiqpm.cli.memory import keep_freed_memory
+from chiqpm.cli.packing import Pack
 from chiqpm.cli.predicting import Predict
 from chiqpm.cli.reporting import Report
 from chiqpm.cli.studying import Study, spelled_out
@@ -58,6 +59,7 @@ def _parse(arguments: list[str]) -> Any:
         fit,
         Annotated[Calibrate, subcommand("calibrate")],
         Annotated[Evaluate, subcommand("evaluate")],
+        Annotated[Pack, subcommand("pack")],
         Annotated[Predict, subcommand("predict")],
         Annotated[Monitor, subcommand("monitor")],
         Annotated[Explain, subcommand("explain")],

@@ -71,7 +71,10 @@ def read_any(root: Path, config: DataConfig) -> Layout:
     kind = next((kind for kind in _KINDS if kind.release.key == name), None)
     if kind is not None:
         _refuse_another(root, kind)
-        return kind.read(root, config)
+        try:
+            return kind.read(root, config)
+        except ChiqpmError as error:
+            raise ChiqpmError(f"{error}. Where these are other images in class folders, add --dataset folder") from None
     if config.crop_to_box:
         raise ChiqpmError(f"{root} comes without boxes; leave out crop_to_box (boxes come with CUB, Cars and Aircraft)")
     if name == "shards":
