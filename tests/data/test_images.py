@@ -7,9 +7,12 @@ import zlib
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from chiqpm.data import UnreadableImageError, as_rgb, load_image
+from chiqpm.data.images import cut, decode_image
 from chiqpm.errors import ChiqpmError
 
 
@@ -206,3 +209,32 @@ def test_error_survives_pickling():
     error = pickle.loads(pickle.dumps(UnreadableImageError.of(None, "broken")))
     assert isinstance(error, ChiqpmError)
     assert error.reason == "broken" and error.path is None and "the image" in str(error)
+
+
+def test_a_picture_in_memory_is_the_picture_on_disk(tmp_path):
+    path = save(picture(), tmp_path / "a.jpg")
+    content = path.read_bytes()
+    assert decode_image(content, "a").tobytes() == load_image(path).tobytes()
+    for broken, reason in ((b"", "0 bytes"), (content[: len(content) // 2], "b/2"), (b"text", "isn't a picture")):
+        with pytest.raises(UnreadableImageError, match=reason):
+            decode_image(broken, "b/2")
+    with pytest.raises(UnreadableImageError, match="more than max_pixels = 10"):
+        decode_image(content, "a", max_pixels=10)
+
+
+@given(
+    width=st.integers(1, 40),
+    height=st.integers(1, 40),
+    box=st.tuples(*[st.integers(-50, 90)] * 4),
+)
+@settings(max_examples=200, deadline=None)
+def test_a_box_is_cut_out_or_refused(width, height, box):
+    pixels = np.arange(width * height, dtype=np.uint8).reshape(height, width)
+    left, top, right, bottom = box
+    right, bottom = (right if right > 0 else width + right), (bottom if bottom > 0 else height + bottom)
+    inside = pixels[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+    if inside.size:
+        assert np.array_equal(np.asarray(cut(Image.fromarray(pixels), box)), inside)
+    else:
+        with pytest.raises(UnreadableImageError, match=f"lies outside the {width}×{height} pixels"):
+            cut(Image.fromarray(pixels), box)

@@ -38,6 +38,19 @@ def test_round_trip(tmp_path, groups):
     assert text.startswith("path,class,part,group\n")
 
 
+def test_order_of_classes_and_boxes_are_kept(tmp_path):
+    boxes = np.arange(20).reshape(5, 4)
+    boxes[2, 3] = -20
+    table = make(classes=("tench", "crane"), boxes_N4=boxes)
+    write_split(table, tmp_path / "split.csv")
+    back = read_split(tmp_path / "split.csv", "r")
+    assert back.classes == ("tench", "crane")
+    assert (back.labels_N == table.labels_N).all() and (back.boxes_N4 == boxes).all()
+    text = (tmp_path / "split.csv").read_text(encoding="utf-8")
+    assert text.startswith("path,class,part,group,label,box\n")
+    assert (apply_split(replace(table, parts=None), tmp_path / "split.csv").boxes_N4 == boxes).all()
+
+
 def test_apply(tmp_path):
     table = make()
     write_split(table, tmp_path / "split.csv")
@@ -79,6 +92,12 @@ def test_unsplit_table(tmp_path):
         ("path,class,part,group\na/1,a,val,\n", "part 'val'; the parts are"),
         ("path,class,part,group\na/1,a,train,g\na/2,a,train,\n", "no group for 1 images: a/2"),
         ("path,class,part,group\na/1,a,train,g\na/2,a,test,g\n", "groups lie in more than one part"),
+        ("path,class,part,group,box\na/1,a,train,,1 2 3 x\n", "a box that isn't four whole numbers"),
+        ("path,class,part,group,box\na/1,a,train,,1 2 3\n", "a box that isn't four whole numbers"),
+        ("path,class,part,group,label\na/1,a,train,,0\nb/1,b,train,,2\n", "one number of its own"),
+        ("path,class,part,group,label\na/1,a,train,,0\nb/1,a,train,,1\n", "one number of its own"),
+        ("path,class,part,group,label\na/1,a,train,,x\n", "one number of its own"),
+        ("path,class,part,group,box,label\na/1,a,train,,0,1\n", "has the columns"),
     ],
 )
 def test_bad_files(tmp_path, text, message):

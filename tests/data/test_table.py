@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from chiqpm.data import Fingerprints, ImageTable
+from chiqpm.data import Fingerprints, ImageTable, UnreadableImageError
 from chiqpm.errors import ChiqpmError
 
 
@@ -35,6 +36,31 @@ def test_views():
     bare = make(parts=None, groups=None, fingerprints=None).subset(np.array([1]))
     assert bare.parts is None and bare.groups is None and bare.fingerprints is None
     assert make(paths=(), labels_N=[], parts=[], groups=()).class_counts().tolist() == [0, 0]
+
+
+def test_boxes_and_readers_follow_the_images(tmp_path):
+    class Reader:
+        def load(self, path, max_pixels):
+            return Image.new("RGB", (len(path) * 10, 30), "red")
+
+        def stamp(self, path):
+            if path == "b/1":
+                raise FileNotFoundError(path)
+            return (path,)
+
+    boxes = np.array([[0, 0, 4, 5], [1, 1, 0, -20], [50, 0, 60, 9]])
+    table = make(boxes_N4=boxes, reader=Reader(), dataset="shards").subset([1, 2, 0])
+    assert [table.load(index).size for index in (0, 2)] == [(29, 9), (4, 5)]
+    with pytest.raises(UnreadableImageError, match=r"b/2: its box \(50, 0, 60, 9\) lies outside the 30×30 pixels"):
+        table.load(1)
+    assert (table.stamp(2), table.exists(2), table.exists(0)) == (("a/1",), True, False)
+    assert not table.published and make(dataset="cub").published
+    with pytest.raises(ChiqpmError, match=r"3 paths came with boxes of shape \(2, 4\)"):
+        make(boxes_N4=boxes[:2])
+    Image.new("RGB", (6, 5)).save(tmp_path / "1.png")
+    plain = make(root=tmp_path, paths=("1.png", "2.png", "3.png"))
+    assert plain.load(0).size == (6, 5)
+    assert plain.exists(0) and not plain.exists(1)
 
 
 def test_arrays_are_frozen():

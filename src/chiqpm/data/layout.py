@@ -24,7 +24,7 @@ _CLUTTER = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@e
 _EXPECTED = "expected ROOT/<class>/*.jpg or ROOT/{train,calibration,test}/<class>/*.jpg"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FoundImage:
     """A file that is named like a picture: path below the root, class, part if the folder has parts, box if any."""
 

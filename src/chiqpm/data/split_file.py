@@ -118,7 +118,8 @@ def _ordered_classes(path: Path, classes: Sequence[str], labels: set[tuple[str, 
 
 def _read_boxes(path: Path, texts: Sequence[str]) -> NDArray[np.int64]:
     try:
-        return np.array([[int(edge) for edge in text.split(" ")] for text in texts], dtype=np.int64).reshape(-1, 4)
+        boxes = np.array([[int(edge) for edge in text.split(" ")] for text in texts], dtype=np.int64)
+        return boxes.reshape(len(texts), 4)
     except ValueError:
         raise ChiqpmError(f"{path} has a box that isn't four whole numbers with blanks between them") from None
 
