@@ -15,6 +15,7 @@ from chiqpm.config import CalibrationConfig
 from chiqpm.conformal import ConformalPredictor
 from chiqpm.data import ImageTable, Part, open_folder
 from chiqpm.data.dataset import ImageDataset
+from chiqpm.data.recognise import PUBLISHED, recognise
 from chiqpm.errors import ChiqpmError
 from chiqpm.evaluation import coverage_table
 from chiqpm.files import read_npz, write_npz
@@ -105,7 +106,9 @@ def measure_elsewhere(run: Path, images: Path, *, device: str = "auto", quiet: b
 
 def _open(classifier: Classifier, images: Path, part: Part, *, quiet: bool) -> ImageTable:
     """Open a folder and give its images the classifier's class numbers."""
-    config = replace(classifier.data_config, dataset="auto", groups=None, find_duplicates=True)
+    # Pictures that come without boxes are taken to be cut already.
+    boxes = classifier.data_config.crop_to_box and recognise(images) in PUBLISHED
+    config = replace(classifier.data_config, dataset="auto", groups=None, crop_to_box=boxes, find_duplicates=True)
     table = open_folder(images, config, progress=steps("reading images", quiet=quiet))
     # Published data sets have no calibration part.
     wanted = next((name for name in (part, "test") if table.parts is not None and (table.parts == name).any()), None)

@@ -15,7 +15,7 @@ from torch import nn
 
 from chiqpm import config_file
 from chiqpm.classifier import Classifier, load
-from chiqpm.data import Attributes, ImageTable, find_attributes, read_attributes, read_split
+from chiqpm.data import Attributes, ImageTable, find_attributes, read_annotations, read_attributes, read_split
 from chiqpm.data.dataset import ImageDataset
 from chiqpm.explain import (
     FeatureExplanation,
@@ -174,4 +174,7 @@ def open_run_images(run: Path, data_folder: Path | None = None) -> tuple[ImageTa
         raise FileNotFoundError(f"the images of this run are no longer in {folder}; name their folder with --data")
     table = read_split(run / "split.csv", folder)
     file = find_attributes(folder, config_file.read(config).data.attributes)
-    return table, None if file is None else read_attributes(file, table.classes)
+    if file is not None:
+        return table, read_attributes(file, table.classes)
+    annotations = read_annotations(table)
+    return table, None if annotations is None else annotations.classes

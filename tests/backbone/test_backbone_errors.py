@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -69,6 +71,27 @@ def test_weights_that_do_not_exist() -> None:
         build_backbone(replace(WHOLE_TRUNK, name="mixer_s16_224", pretrained=True), image_size=64)
 
 
+@pytest.fixture
+def _connected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [])
+
+
+def test_without_a_connection_it_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: Any) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    monkeypatch.setattr("chiqpm.backbone.create.getproxies", dict)
+    monkeypatch.setattr("chiqpm.backbone.create.try_to_load_from_cache", lambda *_: None)
+    start = time.monotonic()
+    with pytest.raises(ChiqpmError) as error:
+        build_backbone(replace(WHOLE_TRUNK, name="resnet18", pretrained=True), image_size=64)
+    assert time.monotonic() - start < 10
+    for part in ("resnet18 can't be fetched", "no connection to the hub", "'lite0', whose weights come with this"):
+        assert part in str(error.value)
+
+
+@pytest.mark.usefixtures("_connected")
 def test_weights_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     create: Callable[..., Any] = timm.create_model
 
@@ -84,6 +107,7 @@ def test_weights_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None
         assert part in str(error.value)
 
 
+@pytest.mark.usefixtures("_connected")
 def test_weights_that_are_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     create: Callable[..., Any] = timm.create_model
 

@@ -24,6 +24,7 @@ def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
             return create(name, pretrained=False, **options)
 
     monkeypatch.setattr(timm, "create_model", seeded)
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_: [])
 
 
 def same_weights(config: BackboneConfig) -> Any:

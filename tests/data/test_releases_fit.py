@@ -23,8 +23,10 @@ from chiqpm.config import (
     FitConfig,
 )
 from chiqpm.conformal import SmallCalibrationWarning
-from chiqpm.data import open_folder, read_annotations, split, write_shards
+from chiqpm.data import open_folder, read_annotations, read_split, split, write_shards
 from chiqpm.errors import ChiqpmError
+from chiqpm.recalibration import measure_elsewhere
+from chiqpm.run_explanation import open_run_images
 
 CONFIG = FitConfig(
     data=DataConfig(image_size=64, calibration_fraction=0.4, find_duplicates=False),
@@ -73,6 +75,26 @@ def test_classes_of_a_cut_run_can_be_compared(run, tmp_path, capsys):
     first, second, _ = load(run).class_names
     code = main(["compare", str(run), first, second, "--out", str(tmp_path / "pair.png")])
     assert code == 0, capsys.readouterr().err
+
+
+def test_a_run_finds_its_images_again(cub, run):
+    table = read_split(run / "split.csv", cub)
+    assert table.dataset == "cub" and table.load(0).size == (30, 26)
+    explained, attributes = open_run_images(run)
+    assert explained.paths == table.paths
+    assert attributes is not None and attributes.values_CA.shape == (3, 4)
+
+
+def test_a_cut_classifier_on_pictures_that_are_cut_already(cub, run, tmp_path):
+    table = open_folder(cub, replace(CONFIG.data, crop_to_box=True))
+    for row in table.indices("test").tolist():
+        path = tmp_path / "cut" / table.classes[table.labels_N[row]] / f"{row}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table.load(row).save(path)
+    whole = measure_elsewhere(run, cub, device="cpu")
+    cut = measure_elsewhere(run, tmp_path / "cut", device="cpu")
+    assert whole["images"]["test"] == cut["images"]["test"] == 11
+    assert whole["accuracy"] == cut["accuracy"]
 
 
 @pytest.mark.slow

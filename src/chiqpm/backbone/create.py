@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import socket
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import timm
+from huggingface_hub import constants, try_to_load_from_cache
 from timm.models import get_arch_name, get_pretrained_cfg
 from torch import nn
 
@@ -13,6 +17,7 @@ from chiqpm.backbone.lite0 import ARCHITECTURE, load_lite0
 from chiqpm.config import BackboneConfig
 from chiqpm.errors import ChiqpmError
 
+_WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 LITE0 = "lite0"
 """The name of the bundled network."""
 
@@ -118,6 +123,9 @@ def _fetch(name: str, settings: Any, options: dict[str, Any]) -> nn.Module:
             "timm.list_pretrained()."
         )
     try:
+        # The hub's client tries again for more than a minute before it says that there is no connection.
+        if _out_of_reach(settings):
+            raise ConnectionError("no connection to the hub, and they aren't in its cache")
         model: nn.Module = timm.create_model(name, pretrained=True, **options)
     except Exception as error:  # the hub's client has many families of errors for a missing connection
         raise ChiqpmError(
@@ -126,3 +134,16 @@ def _fetch(name: str, settings: Any, options: dict[str, Any]) -> nn.Module:
             "copy the weights into the Hugging Face cache."
         ) from error
     return model
+
+
+def _out_of_reach(settings: Any) -> bool:
+    """Say whether weights on the hub are known not to be available: not in the cache, and the hub's name unknown."""
+    if not settings.hf_hub_id or getproxies():
+        return False
+    if any(isinstance(try_to_load_from_cache(settings.hf_hub_id, name), str) for name in _WEIGHT_FILES):
+        return False
+    try:
+        socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, 443)
+    except OSError:
+        return True
+    return False

@@ -99,7 +99,7 @@ def _value_of(option: str, arguments: Sequence[str]) -> str | None:
 def _set_up_messages(*, quiet: bool) -> None:
     quiet = quiet or not is_main_process()
     logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, format="%(message)s", stream=sys.stderr)
-    for library in ("timm", "matplotlib", "PIL", "numba", "fontTools", "httpx"):
+    for library in ("timm", "matplotlib", "PIL", "numba", "fontTools", "httpx", "huggingface_hub"):
         logging.getLogger(library).setLevel(logging.ERROR)
     warnings.showwarning = lambda message, *_: logging.getLogger("chiqpm").warning("warning: %s", message)
 

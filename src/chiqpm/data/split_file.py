@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chiqpm.data.csv_file import read_csv
-from chiqpm.data.recognise import find_reader
+from chiqpm.data.recognise import find_reader, recognise
 from chiqpm.data.splits import check_groups
 from chiqpm.data.table import PARTS, ImageTable, some
 from chiqpm.errors import ChiqpmError
@@ -106,6 +106,7 @@ def read_split(path: str | Path, root: str | Path) -> ImageTable:
         groups=groups if any(groups) else None,
         boxes_N4=_read_boxes(path, columns["box"]) if "box" in columns else None,
         reader=find_reader(Path(root)),
+        dataset=recognise(Path(root)),
     )
 
 
