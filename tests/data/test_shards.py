@@ -20,6 +20,7 @@ from chiqpm.data.shard_index import INDEX, PLACES
 from chiqpm.data.transforms import training_transform
 from chiqpm.errors import ChiqpmError
 from chiqpm.training import ImageBatches
+from chiqpm.training.share import Share
 
 CONFIG = DataConfig(find_duplicates=False, image_size=16)
 
@@ -88,16 +89,21 @@ def test_an_epoch_of_shards_depends_on_seed_and_epoch_alone(packed, workers):
     table = open_folder(packed, CONFIG)
     transform = training_transform(CONFIG, (0.5,) * 3, (0.5,) * 3)
 
-    def epoch(number, workers=0):
-        batches = ImageBatches(
-            ImageDataset(table, table.indices("train"), transform, seed=3), 4, seed=3, workers=workers
-        )
-        return [(images, labels) for images, labels in batches.epoch(number)]
+    def epoch(number, workers=0, rank=0, processes=1):
+        dataset = ImageDataset(table, table.indices("train"), transform, seed=3)
+        batches = ImageBatches(dataset, 4, seed=3, workers=workers)
+        return [
+            (batch.inputs, batch.labels) for batch in batches.epoch(number, share=Share(rank=rank, processes=processes))
+        ]
 
     first, again, other = epoch(0), epoch(0, workers), epoch(1)
     assert all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in zip(first, again, strict=True))
     assert sorted(torch.cat([labels for _, labels in first]).tolist()) == [0] * 4 + [1] * 5 + [2] * 6
     assert not all(torch.equal(a[1], b[1]) for a, b in zip(first, other, strict=True))
+    # Two processes have the two halves of every batch.
+    halves = zip(*(epoch(0, rank=rank, processes=2) for rank in range(2)), strict=True)
+    for (images, _), ((left, _), (right, _)) in zip(first, halves, strict=True):
+        assert torch.equal(images, torch.cat([left, right]))
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")

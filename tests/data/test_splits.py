@@ -156,3 +156,44 @@ def test_groups_torn_by_the_folder():
     parts = ["train", "test", "train", "test"]
     with pytest.raises(ChiqpmError, match=r"1 groups lie in more than one part of the split: x \(train, test\)"):
         split(make([2, 2], ("x", "x", "y", "z"), parts), DataConfig())
+
+
+@given(
+    counts=st.lists(st.tuples(st.integers(1, 30), st.integers(2, 40)), min_size=2, max_size=6),
+    fraction=st.floats(0.02, 0.9),
+    seed=st.integers(0, 3),
+    order=st.randoms(use_true_random=False),
+)
+@settings(max_examples=60, deadline=None)
+def test_calibration_images_of_published_data_are_a_stratified_draw_of_the_test_part(counts, fraction, seed, order):
+    images = [
+        (f"{part}/{label}/{i}.jpg", label, part)
+        for label, (train, test) in enumerate(counts)
+        for part, count in (("train", train), ("test", test))
+        for i in range(count)
+    ]
+    config = DataConfig(calibration_fraction=fraction, test_fraction=0, split_seed=seed)
+
+    def divide(listed):
+        paths, labels, parts = zip(*listed, strict=True)
+        names = tuple("abcdef"[: len(counts)])
+        table = ImageTable(Path("r"), paths, np.array(labels), names, parts=np.array(parts), dataset="cub")
+        return split(table, config)
+
+    table = divide(images)
+    for label, (train, test) in enumerate(counts):
+        found = {part: int(table.class_counts(part)[label]) for part in ("train", "calibration", "test")}
+        assert found["train"] == train
+        assert found["calibration"] + found["test"] == test
+        assert 1 <= found["calibration"] <= test - 1
+        assert abs(found["calibration"] - fraction * test) <= 1 or found["calibration"] in (1, test - 1)
+    assert all(
+        path.startswith("train/" if part == "train" else "test/")
+        for path, part in zip(table.paths, table.parts, strict=True)
+    )
+    # By names, not by places in a list.
+    order.shuffle(images)
+    shuffled = divide(images)
+    assert dict(zip(shuffled.paths, shuffled.parts.tolist(), strict=True)) == dict(
+        zip(table.paths, table.parts.tolist(), strict=True)
+    )
