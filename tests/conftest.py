@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 # Several test processes share the cores; threads that wait for each other by spinning make all of them slower.
 torch.set_num_threads(1)
@@ -76,3 +78,70 @@ def visit():
     module = _load("browser")
     with module.launched() as browser:
         yield lambda address, **options: module.Visit(browser, address, **options)
+
+
+@pytest.fixture(scope="session")
+def make_classifier():
+    """Return a function that makes a small calibrated classifier with random weights."""
+    from chiqpm.backbone import build_backbone
+    from chiqpm.classifier import Classifier
+    from chiqpm.config import BackboneConfig, DataConfig
+    from chiqpm.conformal import ConformalPredictor, HierarchicalScore
+    from chiqpm.model import CHiQPM, keep_features
+
+    def make(
+        name: str = "lite0",
+        *,
+        classes: int = 4,
+        features: int = 6,
+        per_class: int = 2,
+        image_size: int = 64,
+        seed: int = 0,
+        score=HierarchicalScore,
+        images: int = 40,
+        **backbone,
+    ) -> Classifier:
+        torch.manual_seed(seed)
+        config = BackboneConfig(name=name, pretrained=False, **{"head_channels": 12, **backbone}).resolved()
+        network = build_backbone(config, image_size=image_size)
+        selection_K = torch.randperm(network.num_features)[:features].sort().values
+        weight_CK = torch.zeros(classes, features)
+        for row, chosen in enumerate(itertools.islice(itertools.combinations(range(features), per_class), classes)):
+            weight_CK[row, list(chosen)] = 1
+        kept_K = keep_features(network, selection_K)
+        model = CHiQPM(network, kept_K, weight_CK, torch.zeros(features), torch.ones(features), pooled_share=0.2)
+        model.eval()
+        examples = torch.randn(images, 3, image_size, image_size)
+        with torch.inference_mode():
+            pooled = torch.cat([model(part).features for part in examples.split(16)])
+        # Features that vary as those of a trained model: centred and scaled by what they are on some images.
+        model.mean_K.copy_(pooled.mean(dim=0))
+        model.std_K.copy_(pooled.std(dim=0).clamp_min(1e-6))
+        with torch.inference_mode():
+            outputs = [model(part) for part in examples.split(16)]
+        logits, answers = (torch.cat([part[i] for part in outputs]) for i in (0, 1))
+        labels = torch.multinomial(logits.softmax(dim=1), 1)[:, 0]
+        predictor = ConformalPredictor(score(weight_CK) if score is HierarchicalScore else score())
+        return Classifier(
+            model,
+            backbone=config,
+            data=DataConfig(image_size=image_size),
+            class_names=[f"class {index}" for index in range(classes)],
+            active_mean_K=answers.mean(dim=0).numpy().astype(float),
+            predictor=predictor.calibrate(logits, labels, answers),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory):
+    """Return a folder of 12 small pictures in two subfolders."""
+    folder = tmp_path_factory.mktemp("pictures") / "images"
+    random = np.random.default_rng(0)
+    for number in range(12):
+        place = folder / ("a" if number < 6 else "b")
+        place.mkdir(parents=True, exist_ok=True)
+        pixels = random.integers(0, 256, (20 + number, 30, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((90, 70)).save(place / f"{number:02}.png")
+    return folder

@@ -2,96 +2,54 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, TypeGuard, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from torch import nn
 
-from chiqpm.backbone import build_backbone
 from chiqpm.config import BackboneConfig, DataConfig
 from chiqpm.conformal import ConformalPredictor
 from chiqpm.data import as_rgb, load_image, to_square
 from chiqpm.data.transforms import evaluation_transform
 from chiqpm.devices import find_device, place
 from chiqpm.errors import ChiqpmError
-from chiqpm.explain import Explanation, explain_sample
 from chiqpm.feature_names import FEATURE_NAMES, read_feature_names
-from chiqpm.files import write_atomic, write_json
 from chiqpm.inference import BATCH_SIZE
-from chiqpm.model import CHiQPM, keep_features
+from chiqpm.model import CHiQPM
+from chiqpm.prediction import BatchPrediction, Legend, Prediction, answer_batch, predictions_of
+from chiqpm.sharing import (
+    CALIBRATION,
+    CARD,
+    DESCRIPTION,
+    WEIGHTS,
+    Description,
+    HeadOptions,
+    fetch,
+    fingerprint,
+    is_hub_id,
+    push,
+    read_folder,
+    write_card,
+    write_folder,
+    write_weights,
+)
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-FORMAT = 1
-WEIGHTS, DESCRIPTION, CALIBRATION = "model.safetensors", "classifier.json", "calibration.npz"
+__all__ = [
+    "CALIBRATION",
+    "DESCRIPTION",
+    "WEIGHTS",
+    "Classifier",
+    "ImageLike",
+    "Prediction",
+    "load",
+    "write_weights",
+]
 ImageLike = str | Path | Image.Image | NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The answer for one image.
-
-    Attributes:
-        label: name of the predicted class.
-        prediction_set: names of the classes in the set, the prediction first; they contain the truth with at least
-            the probability `coverage`, for images like those of the calibration.
-        coverage: the probability that was asked for.
-        explanation: the path through the features, the tree, the evidence with its maps.
-        picture: the image as the model's maps lie over it.
-    """
-
-    label: str
-    prediction_set: tuple[str, ...]
-    coverage: float
-    explanation: Explanation
-    picture: Image.Image = field(repr=False, compare=False)
-
-    def to_dict(self, *, maps: bool = False) -> dict[str, Any]:
-        """Return plain values for JSON; the maps only when asked for."""
-        return {
-            "label": self.label,
-            "prediction_set": list(self.prediction_set),
-            "coverage": self.coverage,
-            "sentence": self.explanation.sentence(),
-            "explanation": self.explanation.to_dict(maps=maps),
-        }
-
-    def at(self, coverage: float) -> Prediction:
-        """Return the prediction with its set at another coverage, without looking at the image again.
-
-        Raises:
-            ChiqpmError: the coverage lies outside (0, 1), or the sets of the classifier's score don't lie within each
-                other.
-        """
-        return _prediction(self.explanation.at(coverage), self.picture)
-
-    def figure(self, *, examples: Mapping[int, Any] | None = None) -> Figure:
-        """Draw the explanation."""
-        from chiqpm.explain.drawing import draw_explanation
-
-        return draw_explanation(self.explanation, np.asarray(self.picture), examples=examples)
-
-    def save_figure(self, path: str | Path, *, examples: Mapping[int, Any] | None = None) -> None:
-        """Draw the explanation into a file with its text beside it; the ending chooses the format (png, svg, pdf)."""
-        from chiqpm.explain.drawing import save_figure
-
-        figure, title = self.figure(examples=examples), f"Why {self.label}?"
-        save_figure(figure, path, title=title, description=self.explanation.text())
-
-
-def _prediction(explanation: Explanation, picture: Image.Image) -> Prediction:
-    members = tuple(explanation.class_names[index] for index in explanation.set_classes)
-    return Prediction(explanation.predicted_name, members, explanation.coverage, explanation, picture)
 
 
 class Classifier:
@@ -106,6 +64,9 @@ class Classifier:
         predictor: calibrated prediction sets; None before calibration.
         coverage: coverage of the sets when none is asked for.
         feature_names: K names; None calls them by number.
+        metrics: numbers that were measured with exactly this model and predictor; they go into the model card.
+
+    Several threads may predict with one classifier at a time.
     """
 
     def __init__(
@@ -119,6 +80,7 @@ class Classifier:
         predictor: ConformalPredictor | None = None,
         coverage: float = 0.9,
         feature_names: Sequence[str] | None = None,
+        metrics: dict[str, Any] | None = None,
     ) -> None:
         self.model = model.eval()
         self.backbone_config, self.data_config = backbone, data
@@ -126,6 +88,7 @@ class Classifier:
         self.active_mean_K = np.asarray(active_mean_K, dtype=np.float64)
         self.predictor, self.coverage = predictor, coverage
         self.feature_names = None if feature_names is None else tuple(feature_names)
+        self.metrics = metrics
         self.transform = evaluation_transform(data, model.backbone.mean, model.backbone.std)  # type: ignore[arg-type]
 
     @property
@@ -142,7 +105,9 @@ class Classifier:
     def predict(self, images: ImageLike, coverage: float | None = None) -> Prediction: ...  # type: ignore[overload-overlap]
 
     @overload
-    def predict(self, images: Sequence[ImageLike], coverage: float | None = None) -> list[Prediction]: ...
+    def predict(
+        self, images: Sequence[ImageLike] | NDArray[np.uint8], coverage: float | None = None
+    ) -> list[Prediction]: ...
 
     def predict(
         self, images: ImageLike | Sequence[ImageLike], coverage: float | None = None
@@ -150,25 +115,82 @@ class Classifier:
         """Classify one image or several, each with its prediction set and its explanation.
 
         Args:
-            images: a path, a PIL image or an array (H, W, 3) or (H, W) of uint8; or a sequence of them.
+            images: a path, a PIL image or an array (H, W, 3) or (H, W) of uint8; or a sequence of them, or an array
+                (B, H, W, 3) of uint8.
             coverage: probability, in (0, 1), with which the set contains the truth; None takes the classifier's own.
 
         Returns:
-            One prediction for one image, a list for several.
+            One prediction for one image, a list for several. The explanation is put together when it is read.
 
         Raises:
             ChiqpmError: an image can't be read, the coverage is outside (0, 1), or the classifier isn't calibrated.
             FileNotFoundError: no such image.
+            TypeError: something that is no image.
         """
-        if isinstance(images, (str, Path, Image.Image, np.ndarray)):
+        if _is_one(images):
             return self.predict([images], coverage)[0]
-        coverage = self.coverage if coverage is None else coverage
-        predictor = self._calibrated()
+        if not isinstance(images, (Sequence, np.ndarray)):
+            raise TypeError(
+                f"images are a path, a PIL image, a uint8 array or a sequence of them, received {type(images).__name__}"
+            )
         predictions: list[Prediction] = []
         for start in range(0, len(images), BATCH_SIZE):
             pictures = [self._open(image) for image in images[start : start + BATCH_SIZE]]
-            predictions += self._predict_batch(pictures, coverage, predictor)
+            prepared = torch.stack([self.transform(picture) for picture in pictures])
+            batch = self.predict_batch(prepared, coverage)
+            predictions += predictions_of(batch, [self.frame(picture) for picture in pictures])
         return predictions
+
+    def predict_batch(self, images_B3SS: torch.Tensor, coverage: float | None = None) -> BatchPrediction:
+        """Classify a batch of prepared images, as arrays: for throughput, or pictures that were prepared elsewhere.
+
+        Args:
+            images_B3SS: images (B, 3, S, S) as `classifier.transform` makes them, on any device; computed together,
+                so 16 to 64 at a time are best.
+            coverage: probability, in (0, 1), with which the sets contain the truth; None takes the classifier's own.
+
+        Raises:
+            ChiqpmError: another shape, the coverage is outside (0, 1), or the classifier isn't calibrated.
+        """
+        coverage = self.coverage if coverage is None else coverage
+        predictor = self._calibrated()
+        side = self.data_config.image_size
+        if not isinstance(images_B3SS, torch.Tensor) or images_B3SS.shape[1:] != (3, side, side):
+            found = tuple(images_B3SS.shape) if hasattr(images_B3SS, "shape") else type(images_B3SS).__name__
+            raise ChiqpmError(
+                f"a prepared batch must be a tensor (B, 3, {side}, {side}), received {found}; prepare pictures with "
+                "classifier.transform, or give them to classifier.predict"
+            )
+        with torch.inference_mode():
+            output = self.model(images_B3SS.to(self.device, memory_format=torch.channels_last))
+            path_Bn = self._paths(output.logits, output.features)
+            maps_BnHW = output.maps[torch.arange(len(path_Bn), device=self.device)[:, None], path_Bn]
+            logits, features, path, maps = (
+                tensor.cpu().numpy() for tensor in (output.logits, output.features, path_Bn, maps_BnHW)
+            )
+        return answer_batch(
+            self._legend(),
+            predictor,
+            float(coverage),
+            logits_BC=logits,
+            features_BK=features,
+            sets_BC=np.asarray(predictor.predict_set(logits, features, coverage=coverage)),
+            scores_BC=np.asarray(predictor.scores(logits, features)),
+            path_Bn=path,
+            maps_BnHW=maps,
+        )
+
+    def _paths(self, logits_BC: torch.Tensor, features_BK: torch.Tensor) -> torch.Tensor:
+        """Return the predicted classes' features (B, n), the strongest first, by index on ties."""
+        weight_CK = self.model.weight_CK
+        owned_Bn = weight_CK.nonzero()[:, 1].reshape(len(weight_CK), -1)[logits_BC.argmax(dim=1)]
+        order_Bn = features_BK.gather(1, owned_Bn).argsort(dim=1, descending=True, stable=True)
+        return owned_Bn.gather(1, order_Bn)
+
+    def _legend(self) -> Legend:
+        unnamed = ("",) * len(self.active_mean_K)
+        weight_CK = self.model.weight_CK.cpu().numpy()
+        return Legend(self.class_names, self.feature_names or unnamed, self.active_mean_K, weight_CK)
 
     def outputs(
         self, pictures: Sequence[Image.Image]
@@ -178,33 +200,6 @@ class Classifier:
         with torch.inference_mode():
             output = self.model(batch.to(self.device, memory_format=torch.channels_last))
         return output.logits.cpu().numpy(), output.features.cpu().numpy(), output.maps.cpu().numpy()
-
-    def _predict_batch(
-        self, pictures: list[Image.Image], coverage: float, predictor: ConformalPredictor
-    ) -> list[Prediction]:
-        logits, features, maps = self.outputs(pictures)
-        sets = predictor.predict_set(logits, features, coverage=coverage)
-        scores = predictor.scores(logits, features)
-        nested = predictor.score.variants == 1
-        p_values = predictor.p_values(logits, features) if nested else [None] * len(pictures)
-        weight_CK = self.model.weight_CK.cpu().numpy()
-        predictions = []
-        for row, picture in enumerate(pictures):
-            explanation = explain_sample(
-                features[row],
-                maps[row],
-                logits[row],
-                weight_CK,
-                sets[row],
-                active_mean_K=self.active_mean_K,
-                class_names=self.class_names,
-                coverage=coverage,
-                feature_names=self.feature_names,
-                scores_C=scores[row],
-                p_values_C=p_values[row],
-            )
-            predictions.append(_prediction(explanation, self.frame(picture)))
-        return predictions
 
     def frame(self, picture: Image.Image, limit: int = 640) -> Image.Image:
         """Return the part of a picture that the model sees, in its true proportions, at most `limit` pixels wide."""
@@ -234,44 +229,88 @@ class Classifier:
             )
         return self.predictor
 
-    def save(self, folder: str | Path) -> None:
-        """Write model, description and calibration into a folder (safetensors, JSON, npz; no pickles)."""
+    def save(
+        self, folder: str | Path, *, name: str | None = None, license: str | None = None, data: str | None = None
+    ) -> None:
+        """Write model, description, calibration and model card into a folder (safetensors, JSON, npz; no pickles).
+
+        Args:
+            folder: made if need be. A `README.md` that somebody wrote stays.
+            name: the model's name for the card.
+            license: licence of the weights for the card, as an SPDX identifier.
+            data: a sentence on the images for the card.
+        """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_weights(folder / WEIGHTS, self.model)
-        write_json(folder / DESCRIPTION, self._describe())
-        if self.predictor is not None:
-            self.predictor.save(folder / CALIBRATION)
+        description = self.describe()
+        measured = write_folder(folder, self.model, description, self.predictor, self.metrics)
+        metrics = self.metrics if measured else None
+        write_card(folder / CARD, description, self.predictor, metrics, name=name, license=license, data=data)
 
-    def _describe(self) -> dict[str, Any]:
-        return {
-            "format": FORMAT,
-            "backbone": asdict(self.backbone_config),
-            "data": asdict(self.data_config),
-            "model": {
-                "pooled_share": self.model.pooled_share,
-                "dropout": self.model.dropout.p,
-                "dropout_place": self.model.dropout_place,
-                "rectify": self.model.rectify,
-            },
-            "classes": list(self.class_names),
-            "features": None if self.feature_names is None else list(self.feature_names),
-            "active_mean": self.active_mean_K.tolist(),
-            "coverage": self.coverage,
-        }
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool = False,
+        revision: str | None = None,
+        token: str | None = None,
+        license: str | None = None,
+        data: str | None = None,
+    ) -> str:
+        """Upload what `save` writes to the Hugging Face Hub; `chiqpm.load(repo_id)` reads it.
+
+        Args:
+            repo_id: `owner/name`; made if there is none.
+            private: make a new repository private.
+            revision: branch; None takes the main one.
+            token: access token; None takes the one that is logged in.
+            license: licence of the weights, as an SPDX identifier; None says that none was stated.
+            data: a sentence on the images: whose, of what, where from.
+
+        Returns:
+            Address of the commit.
+
+        Raises:
+            ChiqpmError: a name of another form, or the hub refuses.
+            OSError: no connection.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            self.save(folder, name=repo_id, license=license, data=data)
+            return push(Path(folder), repo_id, private=private, revision=revision, token=token)
+
+    @classmethod
+    def from_pretrained(cls, repo_id: str | Path, *, revision: str | None = None, device: str = "auto") -> Classifier:
+        """Load a classifier from the hub or a folder, as `chiqpm.load` does."""
+        return load(repo_id, revision=revision, device=device)
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 of the weights and the calibration: what a number was measured with, or a file made by."""
+        return fingerprint(self.model, self.predictor)
+
+    def describe(self) -> Description:
+        """Return all that is saved of the classifier but its weights and its calibration."""
+        return Description(
+            backbone=self.backbone_config,
+            data=self.data_config,
+            model=HeadOptions(
+                pooled_share=self.model.pooled_share,
+                dropout=self.model.dropout.p,
+                dropout_place=self.model.dropout_place,
+                rectify=self.model.rectify,
+            ),
+            classes=self.class_names,
+            features=self.feature_names,
+            active_mean=tuple(self.active_mean_K.tolist()),
+            coverage=self.coverage,
+        )
 
 
-def write_weights(path: Path, model: nn.Module) -> None:
-    """Write a module's parameters and buffers as safetensors, atomically."""
-    content = save({name: value.contiguous().cpu() for name, value in model.state_dict().items()})
-    write_atomic(path, lambda file: file.write(content))
-
-
-def load(path: str | Path, *, device: str = "auto") -> Classifier:
-    """Load a classifier from a run directory, or from a folder that `Classifier.save` wrote.
+def load(path: str | Path, *, revision: str | None = None, device: str = "auto") -> Classifier:
+    """Load a classifier from a folder or from the Hugging Face Hub; nothing in its files is run.
 
     Args:
-        path: the folder.
+        path: a run directory, a folder that `Classifier.save` wrote, or the name of a model on the hub, `owner/name`.
+            A folder of that name comes first.
+        revision: branch, tag or commit on the hub; None takes the main branch.
         device: "auto", "cpu", "cuda", "mps" ...
 
     A `features.yaml` in the folder gives names to features.
@@ -280,49 +319,29 @@ def load(path: str | Path, *, device: str = "auto") -> Classifier:
         The classifier; on the same kind of device its predictions are those of the saved one, bit for bit.
 
     Raises:
-        FileNotFoundError: no such folder, or no finished model in it.
-        ChiqpmError: the files are damaged or of another version.
+        FileNotFoundError: no such folder, no finished model in it, nothing of that name on the hub, or no connection.
+        ChiqpmError: a file is damaged, of a newer format, or doesn't belong to the others; file and key are named.
     """
     folder = Path(path)
-    for name in (DESCRIPTION, WEIGHTS):
-        if not (folder / name).exists():
-            raise FileNotFoundError(
-                f"{folder} holds no finished classifier ({name} is missing); make one with `chiqpm fit`"
-            )
-    try:
-        described = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        if described["format"] != FORMAT:
-            raise ChiqpmError(
-                f"{folder} was written in format {described['format']}, this version of chiqpm reads format {FORMAT}"
-            )
-        weights = load_file(folder / WEIGHTS)
-        model = _build(described, weights)
-        model.load_state_dict(weights)
-    except (KeyError, TypeError, RuntimeError, json.JSONDecodeError, SafetensorError) as error:
-        raise ChiqpmError(f"the classifier in {folder} is damaged: {error}") from error
-    calibration, named = folder / CALIBRATION, folder / FEATURE_NAMES
+    if revision is not None and folder.exists():
+        raise ChiqpmError(f"{folder} is a folder here, and a folder has no revision {revision!r}; leave it out")
+    name = path if isinstance(path, str) else path.as_posix()
+    if not folder.exists() and is_hub_id(name):
+        folder = fetch(name, revision=revision)
+    saved = read_folder(folder)
+    described, named = saved.description, folder / FEATURE_NAMES
     return Classifier(
-        place(model, find_device(device)),
-        backbone=BackboneConfig(**described["backbone"]),
-        data=DataConfig(**described["data"]),
-        class_names=described["classes"],
-        active_mean_K=np.array(described["active_mean"]),
-        predictor=ConformalPredictor.load(calibration) if calibration.exists() else None,
-        coverage=described["coverage"],
-        feature_names=read_feature_names(named, len(model.mean_K)) if named.exists() else described["features"],
+        place(saved.model, find_device(device)),
+        backbone=described.backbone,
+        data=described.data,
+        class_names=described.classes,
+        active_mean_K=np.array(described.active_mean),
+        predictor=saved.predictor,
+        coverage=described.coverage,
+        feature_names=read_feature_names(named, len(saved.model.mean_K)) if named.exists() else described.features,
+        metrics=saved.metrics,
     )
 
 
-def _build(described: dict[str, Any], weights: dict[str, torch.Tensor]) -> CHiQPM:
-    config = replace(BackboneConfig(**described["backbone"]), pretrained=False)
-    backbone = build_backbone(config, image_size=described["data"]["image_size"])
-    if config.head_channels is not None:
-        keep_features(backbone, torch.arange(len(weights["mean_K"])))
-    return CHiQPM(
-        backbone,
-        weights["selection_K"],
-        weights["weight_CK"],
-        weights["mean_K"],
-        weights["std_K"],
-        **described["model"],
-    )
+def _is_one(images: Any) -> TypeGuard[ImageLike]:
+    return isinstance(images, (str, Path, Image.Image)) or (isinstance(images, np.ndarray) and images.ndim < 4)

@@ -32,7 +32,7 @@ def from_dict(values: Mapping[str, Any]) -> FitConfig:
     >>> from_dict({"dense": {"epochs": 3}}).dense.epochs
     3
     """
-    return _build(FitConfig, values, "")
+    return build(FitConfig, values, "")
 
 
 def read(path: Path) -> FitConfig:
@@ -73,7 +73,18 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, (tuple, list)) else value
 
 
-def _build(kind: type[T], values: Any, prefix: str) -> T:
+def build(kind: type[T], values: Any, prefix: str) -> T:
+    """Make a dataclass of options from nested plain values, every one of them checked against its type.
+
+    Args:
+        kind: the dataclass.
+        values: by name of the field.
+        prefix: what stands before the names in messages, with a dot at its end; or nothing.
+
+    Raises:
+        ChiqpmError: an unknown option, or a value of the wrong kind.
+        TypeError: an option without a default is missing.
+    """
     if not isinstance(values, Mapping):
         raise ChiqpmError(f"option {prefix.rstrip('.')} must be a group of options, received {values!r}")
     hints = get_type_hints(kind)
@@ -88,7 +99,7 @@ def _build(kind: type[T], values: Any, prefix: str) -> T:
 
 def _convert(hint: Any, value: Any, name: str) -> Any:
     if is_dataclass(hint) and isinstance(hint, type):
-        return _build(hint, value, f"{name}.")
+        return build(hint, value, f"{name}.")
     for choice in _choices(hint):
         if get_origin(choice) is tuple and isinstance(value, (list, tuple)):
             inner = get_args(choice)[0]

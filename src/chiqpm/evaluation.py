@@ -24,6 +24,7 @@ from chiqpm.inference import Answers, Features, answer
 from chiqpm.metrics import class_similarity
 from chiqpm.model import Output
 from chiqpm.processes import Processes
+from chiqpm.sharing import CARD, write_card
 
 COMPARED_SCORES = ("path", "evidence", "branch", "level_limited", "thr")
 
@@ -102,6 +103,7 @@ def evaluate(
     statistics, assignment = read_npz(out / "statistics.npz"), read_npz(out / "assignment.npz")
     dense = float(statistics["dense_test_accuracy"])
     found = {
+        "classifier": classifier.fingerprint(),
         "images": {part: len(table.indices(part)) for part in PARTS},
         "classes": len(table.classes),
         "accuracy": _accuracies(None if np.isnan(dense) else dense, test),
@@ -116,6 +118,7 @@ def evaluate(
         "coverage": coverage_table(calibration, test, weight_CK, config.calibration, known),
     }
     write_json(out / "metrics.json", found)
+    write_card(out / CARD, classifier.describe(), classifier.predictor, found)
     write_examples(out, classifier, table, train)
     draw_gallery(out, classifier, table, test, [(int(a), int(b)) for a, b in assignment["pairs"]])
     return found

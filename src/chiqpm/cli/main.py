@@ -12,7 +12,8 @@ from typing import Annotated, Any, Union
 import tyro
 from tyro.conf import FlagCreatePairsOff, subcommand
 
-from chiqpm.cli.common import is_main_process
+from chiqpm import __version__
+from chiqpm.cli.common import is_main_process, write
 from chiqpm.cli.demonstrating import Demo
 from chiqpm.cli.experimenting import RunExperiment
 from chiqpm.cli.explaining import Compare, Explain
@@ -32,14 +33,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run `chiqpm` with some arguments, those of the process by default, and return its exit code.
 
     Exit codes: 0 done; 1 the machine failed (disk full, no permission); 2 the command or its input can't be used;
-    130 interrupted.
+    3 done, but some pictures couldn't be read; 130 interrupted.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if given == ["--version"]:
+        write(f"chiqpm {__version__}")
+        return 0
     try:
         command = _parse(given)
         _set_up_messages(quiet=command.quiet)
         keep_freed_memory()
-        command.run()
+        return command.run() or 0
     except KeyboardInterrupt:
         return _say("interrupted; the same command goes on where it stopped", INTERRUPTED)
     except (ChiqpmError, FileNotFoundError, NotADirectoryError) as error:
@@ -48,7 +52,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILURE
     except OSError as error:
         return _say(f"{error}; what was finished is kept, the same command goes on from there", FAILURE)
-    return 0
 
 
 def _parse(arguments: list[str]) -> Any:

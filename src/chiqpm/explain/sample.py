@@ -77,32 +77,91 @@ def explain_sample(
     predicted = int(logits.argmax())
     shared, leaving = _tree(features, weight, predicted, class_labels)
 
-    uses = [
-        FeatureUse(k, labels[k], float(f), strength(float(f), float(active_mean[k]))) for k, f in enumerate(features)
-    ]
     scores = None if scores_C is None else np.array(scores_C, dtype=float)
     if scores is not None and scores.shape != (num_classes,):
         raise ChiqpmError(f"the scores must have shape ({num_classes},), received {scores.shape}")
-    p_values = None if p_values_C is None else finite_array(p_values_C, "the p-values", (num_classes,))
-    found = Explanation(
-        class_names=class_labels,
+    path = np.asarray(class_paths(features[None], weight, np.array([predicted])))[0, 0]
+    return assemble(
         predicted=predicted,
+        path_n=path,
+        maps_nHW=maps[path],
+        features_K=features,
+        weight_CK=weight,
+        shared_C=shared,
+        leaving_C=leaving,
+        set_C=in_set,
+        scores_C=scores,
+        p_values_C=None if p_values_C is None else finite_array(p_values_C, "the p-values", (num_classes,)),
+        active_mean_K=active_mean,
+        class_names=class_labels,
         coverage=float(coverage),
+        feature_names=labels,
+        true_class=None if true_class is None else class_index(true_class, "the true class", num_classes),
+    )
+
+
+def assemble(
+    *,
+    predicted: int,
+    path_n: NDArray[Any],
+    maps_nHW: NDArray[Any],
+    features_K: NDArray[Any],
+    weight_CK: NDArray[Any],
+    shared_C: NDArray[Any],
+    leaving_C: NDArray[Any],
+    set_C: NDArray[Any],
+    scores_C: NDArray[Any] | None,
+    p_values_C: NDArray[Any] | None,
+    active_mean_K: NDArray[Any],
+    class_names: tuple[str, ...],
+    coverage: float,
+    feature_names: tuple[str, ...],
+    true_class: int | None = None,
+) -> Explanation:
+    """Put an explanation together from an image's tree; nothing is checked.
+
+    Args:
+        predicted: the predicted class.
+        path_n: its features, the strongest first.
+        maps_nHW: their maps.
+        features_K: activations of all features.
+        weight_CK: binary assignment.
+        shared_C: how many leading features each class shares with the prediction.
+        leaving_C: the feature with which it leaves.
+        set_C: membership in the prediction set.
+        scores_C: nonconformity of the classes, or None.
+        p_values_C: their conformal p-values, or None.
+        active_mean_K: mean of every feature where it is active.
+        class_names: C names.
+        coverage: the coverage that the set was asked for.
+        feature_names: K names, "" where a feature has none.
+        true_class: the label, if it is known.
+    """
+    uses = [
+        FeatureUse(k, name, f, strength(f, usual))
+        for k, (name, f, usual) in enumerate(
+            zip(feature_names, features_K.tolist(), active_mean_K.tolist(), strict=True)
+        )
+    ]
+    found = Explanation(
+        class_names=class_names,
+        predicted=predicted,
+        coverage=coverage,
         set_classes=(),
         features=tuple(
-            FeatureEvidence(**vars(uses[k]), peak=peak(maps[k]), map_HW=read_only_map(maps[k]))
-            for k in class_paths(features[None], weight, np.array([predicted]))[0, 0].tolist()
+            FeatureEvidence(**vars(uses[k]), peak=peak(map_HW), map_HW=read_only_map(map_HW))
+            for k, map_HW in zip(path_n.tolist(), maps_nHW, strict=True)
         ),
-        classes_left=tuple(int((shared >= level).sum()) for level in range(int(weight[predicted].sum()) + 1)),
-        branches=_branches(predicted, shared, leaving, uses),
+        classes_left=tuple(int((shared_C >= level).sum()) for level in range(len(path_n) + 1)),
+        branches=_branches(predicted, shared_C, leaving_C, uses),
         rivals=(),
-        true_class=None if true_class is None else class_index(true_class, "the true class", num_classes),
-        entering=_entering_order(predicted, shared, features[leaving], scores),
-        p_values=None if p_values is None else tuple(p_values.tolist()),
+        true_class=true_class,
+        entering=tuple(entering_order(predicted, shared_C, features_K[leaving_C], scores_C).tolist()),
+        p_values=None if p_values_C is None else tuple(p_values_C.tolist()),
         uses=tuple(uses),
-        class_features=tuple(tuple(own) for own in weight.nonzero()[1].reshape(num_classes, -1).tolist()),
+        class_features=tuple(tuple(own) for own in weight_CK.nonzero()[1].reshape(len(weight_CK), -1).tolist()),
     )
-    return with_set(found, set(np.flatnonzero(in_set).tolist()))
+    return with_set(found, set(np.flatnonzero(set_C).tolist()))
 
 
 def _tree(
@@ -110,22 +169,35 @@ def _tree(
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     found = tree(features[None], weight, np.array([predicted]))
     shared, leaving = np.asarray(found.shared_BC)[0], np.asarray(found.leaving_BC)[0]
-    for other in np.flatnonzero(leaving < 0):
+    check_distinct(leaving, predicted, class_names)
+    return shared, leaving
+
+
+def check_distinct(leaving_C: NDArray[Any], predicted: int, class_names: tuple[str, ...]) -> None:
+    """Raise ChiqpmError where another class never leaves the prediction's path."""
+    for other in np.flatnonzero(leaving_C < 0):
         if other != predicted:
             raise ChiqpmError(
                 f"the classes {class_names[predicted]!r} and {class_names[other]!r} use the same features: "
                 "nothing tells them apart; solve the assignment again with distinct classes"
             )
-    return shared, leaving
 
 
-def _entering_order(
-    predicted: int, shared: NDArray[Any], leaving_activation: NDArray[Any], scores: NDArray[Any] | None
-) -> tuple[int, ...]:
-    keys = [-leaving_activation, -shared, np.arange(len(shared)) != predicted]
-    if scores is not None:
-        keys.append(scores)
-    return tuple(np.lexsort(keys).tolist())
+def entering_order(
+    predicted: int, shared_C: NDArray[Any], leaving_activation_C: NDArray[Any], scores_C: NDArray[Any] | None
+) -> NDArray[np.intp]:
+    """Return all classes in the order in which they enter a set as the coverage grows.
+
+    Args:
+        predicted: the predicted class; it comes first of those that tie.
+        shared_C: how many leading features each class shares with the prediction.
+        leaving_activation_C: activation of the feature with which it leaves.
+        scores_C: nonconformity; None orders by the tree alone.
+    """
+    keys = [-leaving_activation_C, -shared_C, np.arange(len(shared_C)) != predicted]
+    if scores_C is not None:
+        keys.append(scores_C)
+    return np.lexsort(keys)
 
 
 def _branches(
