@@ -103,8 +103,10 @@ def encode(row: Row, form: Format) -> bytes:
     if form == "jsonl":
         return (json.dumps(row, ensure_ascii=False) + "\n").encode(*_ENCODING[form])
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([_cell(name, row[name]) for name in COLUMNS])
+    cells = [_cell(name, row[name]) for name in COLUMNS]
+    # The writer leaves a carriage return bare, which readers take for the end of a line.
+    bare = any(isinstance(cell, str) and "\r" in cell for cell in cells)
+    csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if bare else csv.QUOTE_MINIMAL).writerow(cells)
     return text.getvalue().encode(*_ENCODING[form])
 
 
