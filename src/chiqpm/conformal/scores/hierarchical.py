@@ -97,7 +97,7 @@ class HierarchicalScore(Score):
     ) -> torch.Tensor:
         """Score every class; `variant` is the level L of `level_limited` where no level is given."""
         found = self._branches(logits_BC, features_BK)
-        return self._score(found, logits_BC, variant).to(logits_BC.dtype)
+        return self.from_branches(found, logits_BC, variant).to(logits_BC.dtype)
 
     def label_scores(
         self,
@@ -110,7 +110,7 @@ class HierarchicalScore(Score):
         if self.kind == "branch":
             return super().label_scores(logits_BC, labels_B, features_BK)
         found = self._branches(logits_BC, features_BK, labels_B[:, None])
-        scores = [self._score(found, logits_BC, variant)[:, 0] for variant in range(self.variants)]
+        scores = [self.from_branches(found, logits_BC, variant)[:, 0] for variant in range(self.variants)]
         return torch.stack(scores).to(logits_BC.dtype)
 
     def options(self) -> dict[str, Any]:
@@ -135,7 +135,8 @@ class HierarchicalScore(Score):
         weight_CK = self.weight_CK.to(features_BK.device)
         return branches(features_BK, weight_CK, logits_BC.argmax(dim=1), classes_BS, self.depth)
 
-    def _score(self, found: Branches, logits_BC: torch.Tensor, variant: int) -> torch.Tensor:
+    def from_branches(self, found: Branches, logits_BC: torch.Tensor, variant: int) -> torch.Tensor:
+        """Score every class whose place in the tree is known; nothing is checked."""
         if self.kind == "branch":
             return _branch(found, logits_BC)
         if self.kind == "path":

@@ -1,0 +1,213 @@
+"""The ONNX file: its numbers are PyTorch's, and a consumer that has nothing but the file makes the same sets."""
+
+from __future__ import annotations
+
+import builtins
+import itertools
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torch import nn
+
+from chiqpm.cli import main
+from chiqpm.conformal import APS, THR, ConformalPredictor, HierarchicalScore
+from chiqpm.conformal.hierarchy import branches
+from chiqpm.errors import ChiqpmError
+from chiqpm.export import export_onnx
+from chiqpm.export.network import can_score, find_branches
+
+needs_onnx = pytest.mark.skipif(
+    any(__import__("importlib.util").util.find_spec(name) is None for name in ("onnx", "onnxruntime", "onnxscript")),
+    reason="the extra `onnx` isn't installed",
+)
+
+
+def session_of(path):
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+def consume(path, picture, coverage):
+    """Predict with onnxruntime, NumPy and Pillow alone, as docs/onnx.md shows."""
+    session = session_of(path)
+    described = json.loads(session.get_modelmeta().custom_metadata_map["chiqpm"])
+    side, kind = described["input"]["size"], described["input"]["resize"]
+    assert kind == "squash"
+    pixels = np.asarray(picture.convert("RGB").resize((side, side), Image.Resampling.BILINEAR), np.float32) / 255
+    pixels = (pixels - np.array(described["input"]["mean"], np.float32)) / np.array(
+        described["input"]["std"], np.float32
+    )
+    logits, features, maps, scores = session.run(None, {"images": pixels.transpose(2, 0, 1)[None]})
+    calibration = described["calibration"]
+    ordered = calibration["scores"]
+    rank = math.ceil((len(ordered) + 1) * coverage - 1e-9)
+    threshold = ordered[rank - 1] + calibration["margin"] if rank <= len(ordered) else np.inf
+    members = {described["classes"][c] for c in np.flatnonzero(scores[0] <= threshold)}
+    label = int(logits[0].argmax())
+    path = sorted(described["assignment"][label], key=lambda k: (-features[0, k], k))
+    return described["classes"][label], members, path, maps[0, path]
+
+
+@needs_onnx
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("lite0", {}),
+        ("resnet18", {"head_channels": None, "output_stride": 8}),
+        ("vit_tiny_patch16_224", {"head_channels": None, "image_size": 64}),
+    ],
+)
+def test_the_file_computes_what_pytorch_does(make_classifier, tmp_path, pictures, name, options):
+    classifier = make_classifier(name, **options)
+    report = export_onnx(classifier, tmp_path / "new" / "model.onnx")
+    assert report.outputs == ("logits", "features", "maps", "scores") and report.sets
+    assert max(report.differences.values()) < 1e-4, report.differences
+    assert [file.name for file in report.path.parent.iterdir()] == ["model.onnx"]
+    for file in sorted(pictures.rglob("*.png"))[:4]:
+        for coverage in (0.5, 0.9):
+            prediction = classifier.predict(file, coverage)
+            label, members, path, maps = consume(report.path, Image.open(file), coverage)
+            assert label == prediction.label
+            assert members == set(prediction.prediction_set)
+            assert path == [feature.index for feature in prediction.explanation.features]
+            np.testing.assert_allclose(
+                maps, [feature.map_HW for feature in prediction.explanation.features], rtol=1e-3, atol=1e-4
+            )
+
+
+class Small(nn.Module):
+    """A backbone that is exported in no time."""
+
+    num_features, mean, std = 6, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(3, 6, 8, stride=8)
+
+    def forward(self, images):
+        return self.layer(images).relu()
+
+
+@pytest.fixture(scope="module")
+def small(make_classifier):
+    classifier = make_classifier(classes=5)
+    torch.manual_seed(0)
+    classifier.model.backbone = Small().eval()
+    return classifier
+
+
+def calibrated(classifier, score):
+    images = torch.randn(40, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        output = classifier.model(images)
+    labels = (output.logits.argmax(dim=1) + torch.arange(40) % 2) % 5
+    classifier.predictor = ConformalPredictor(score).calibrate(output.logits, labels, output.features)
+    return classifier
+
+
+@needs_onnx
+@pytest.mark.parametrize("kind", ["branch", "path", "evidence", "thr"])
+def test_scores_in_the_file_are_those_of_the_predictor(small, tmp_path, kind):
+    weight = small.model.weight_CK
+    classifier = calibrated(small, THR() if kind == "thr" else HierarchicalScore(weight, kind=kind))
+    report = export_onnx(classifier, tmp_path / "m.onnx")
+    session = session_of(report.path)
+    described = json.loads(session.get_modelmeta().custom_metadata_map["chiqpm"])
+    images = np.random.default_rng(0).normal(size=(7, 3, 64, 64)).astype(np.float32)
+    logits, features, _, scores = session.run(None, {"images": images})
+    np.testing.assert_allclose(scores, classifier.predictor.scores(logits, features), rtol=1e-4, atol=1e-5)
+    calibration = described["calibration"]
+    assert calibration["score"] == kind and calibration["images"] == 40
+    for wanted, threshold in calibration["thresholds"].items():
+        sets = classifier.predictor.predict_set(logits, features, coverage=float(wanted))
+        limit = np.inf if threshold is None else threshold + calibration["margin"]
+        np.testing.assert_array_equal(scores <= limit, sets)
+
+
+@needs_onnx
+def test_what_the_file_says_of_itself(small, tmp_path):
+    classifier = calibrated(small, HierarchicalScore(small.model.weight_CK, kind="level_limited"))
+    report = export_onnx(classifier, tmp_path / "m.onnx")
+    assert not report.sets and "no prediction sets" in report.sentence()
+    session = session_of(report.path)
+    assert [output.name for output in session.get_outputs()] == ["logits", "features", "maps"]
+    assert session.get_inputs()[0].shape[1:] == [3, 64, 64] and isinstance(session.get_inputs()[0].shape[0], str)
+    described = json.loads(session.get_modelmeta().custom_metadata_map["chiqpm"])
+    assert described["calibration"] is None
+    assert described["classes"] == list(classifier.class_names)
+    assert described["input"]["mean"] == [0.5] * 3 and described["input"]["size"] == 64
+    weight = np.zeros((5, 6))
+    for row, chosen in enumerate(described["assignment"]):
+        weight[row, chosen] = 1
+    np.testing.assert_array_equal(weight, classifier.model.weight_CK)
+    classifier.predictor = None
+    assert not export_onnx(classifier, tmp_path / "m.onnx").sets
+
+
+def test_which_scores_go_into_a_file(small):
+    weight = small.model.weight_CK
+    assert can_score(HierarchicalScore(weight)) and can_score(THR()) and can_score(APS()) and not can_score(APS(randomized=True))
+    assert not can_score(HierarchicalScore(weight, kind="level_limited"))
+    assert not can_score(HierarchicalScore(weight, depth=2))
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_the_plain_tree_is_the_fast_one(data):
+    features_per_class, num_features = data.draw(st.sampled_from([(1, 3), (2, 5), (3, 6)]))
+    rows = list(itertools.combinations(range(num_features), features_per_class))
+    chosen = data.draw(st.lists(st.sampled_from(rows), min_size=2, max_size=6))
+    weight = torch.zeros(len(chosen), num_features)
+    for row, own in enumerate(chosen):
+        weight[row, list(own)] = 1
+    values = st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.0]), min_size=num_features, max_size=num_features)
+    features = torch.tensor(data.draw(st.lists(values, min_size=1, max_size=3)))
+    predicted = torch.tensor(
+        data.draw(st.lists(st.integers(0, len(chosen) - 1), min_size=len(features), max_size=len(features)))
+    )
+    plain, fast = find_branches(features, weight, predicted), branches(features, weight.double(), predicted)
+    for name in ("order_BK", "shared_BC", "leaving_BC", "leaving_activation_BC", "path_Bn"):
+        assert torch.equal(getattr(plain, name), getattr(fast, name)), name
+
+
+def test_without_the_extra_it_says_what_to_install(small, monkeypatch, tmp_path):
+    real = builtins.__import__
+
+    def without(name, *rest, **options):
+        if name.startswith("onnx"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return real(name, *rest, **options)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ChiqpmError, match=r"extra `onnx` \(onnx is missing\): pip install 'chiqpm\[onnx\]'"):
+        export_onnx(small, tmp_path / "m.onnx")
+
+
+@needs_onnx
+def test_wrong_inputs_are_said_and_leave_nothing(small, monkeypatch, tmp_path):
+    with pytest.raises(ChiqpmError, match="opset must be 18 or newer, received 11"):
+        export_onnx(small, tmp_path / "m.onnx", opset=11)
+    monkeypatch.setattr(
+        Small, "forward", lambda self, images: self.layer(images).relu() + np.random.rand() * images.sum().item()
+    )
+    with pytest.raises(ChiqpmError, match="can't be exported to ONNX|doesn't compute what PyTorch does"):
+        export_onnx(small, tmp_path / "m.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@needs_onnx
+@pytest.mark.slow
+def test_the_command_exports_a_saved_classifier(make_classifier, capsys, tmp_path):
+    make_classifier().save(tmp_path / "run")
+    assert main(["export", str(tmp_path / "run"), "--out", str(tmp_path / "m.onnx"), "--json", "--quiet"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["sets"] and set(report["differences"]) == {"logits", "features", "maps", "scores"}
+    assert main(["export", str(tmp_path / "none"), "--out", str(tmp_path / "m.onnx")]) == 2
