@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test lint docs check format clean
+.PHONY: quickstart test lint docs dist check format clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/chiqpm quickstart
@@ -19,7 +19,14 @@ lint: $(VENV)/installed-dev
 docs: $(VENV)/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
-check: lint test docs
+# Wheel and source archive in dist/, as they would be released: complete, and answering in a fresh environment.
+dist: $(VENV)/installed-release
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python .ci/check_release.py dist
+
+check: lint test docs dist
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
@@ -39,6 +46,10 @@ $(VENV)/installed-dev: $(VENV)/bin/python pyproject.toml
 
 $(VENV)/installed-docs: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	touch $@
+
+$(VENV)/installed-release: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable ".[release]"
 	touch $@
 
 clean:
