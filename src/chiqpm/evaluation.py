@@ -52,7 +52,7 @@ def evaluate(
         What `metrics.json` holds; None in processes that are not the main one.
     """
     classifier = load(out, device=config.device)
-    diversity: list[NDArray[np.float64]] = []
+    diversity: list[float] = []
     annotations, peaks = read_annotations(table), PeakCollector()
     weight = classifier.model.weight_CK
     count = config.assignment.features_per_class
@@ -60,7 +60,7 @@ def evaluate(
     def collect(output: Output, labels: torch.Tensor) -> None:
         predicted = output.logits.argmax(dim=1)
         values = metrics.spatial_diversity_per_sample(output.maps, weight, predicted, min(5, count))
-        diversity.append(values.double().cpu().numpy())
+        diversity.extend(values.double().tolist())
         if annotations is not None and annotations.parts is not None:
             peaks(output, labels)
 
@@ -81,10 +81,12 @@ def evaluate(
         each=collect,
         processes=processes,
     )
-    diversity_N = np.concatenate(diversity) if processes is None else processes.collect(diversity)
-    test_peaks = None
-    if annotations is not None and annotations.parts is not None:
-        test_peaks = np.concatenate(peaks.peaks) if processes is None else processes.collect(peaks.peaks)
+    diversity_N = np.array(diversity)
+    test_peaks = np.concatenate(peaks.peaks) if peaks.peaks else None
+    if processes is not None:
+        diversity_N = processes.collect(diversity_N)
+        if annotations is not None and annotations.parts is not None:
+            test_peaks = processes.collect(test_peaks)
     if processes is not None and not processes.is_main:
         return None
     write_npz(out / "test_answers.npz", vars(test))

@@ -154,15 +154,24 @@ def gather(
         processes: whose batches these are together, in the order of the processes.
     """
     names = [field.name for field in fields(kind)]
-    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
+    # Written in place: small arrays that stay, between large ones that go, would leave holes that nothing fits into,
+    # and the memory would grow by the size of the images.
+    kept: dict[str, NDArray[Any]] = {}
+    seen = 0
     quiet = quiet or (processes is not None and not processes.is_main)
     with bar(total, description, quiet=quiet) as progress:
         for output, labels in batches:
             values = {"logits_NC": output.logits, "features_NK": output.features, "labels_N": labels}
             for name in names:
-                parts[name].append(values[name].cpu().numpy())
+                rows = values[name].cpu().numpy()
+                if name not in kept:
+                    kept[name] = np.empty((total, *rows.shape[1:]), rows.dtype)
+                kept[name][seen : seen + len(rows)] = rows
+            seen += len(labels)
             if each is not None:
                 each(output, labels)
             progress.update(len(labels) * (1 if processes is None else processes.count))
-    join = np.concatenate if processes is None else processes.collect
-    return kind(**{name: join(column) for name, column in parts.items()})
+    own = {name: rows[:seen] for name, rows in kept.items()}
+    if processes is not None:
+        own = {name: processes.collect(own.get(name)) for name in names}
+    return kind(**own)

@@ -111,10 +111,10 @@ class Processes:
         """Return the sum over all processes of an array that has the same shape in each."""
         return self.add(torch.from_numpy(values).to(self.device)).cpu().numpy() if self.count > 1 else values
 
-    def collect(self, parts: list[NDArray[Any]]) -> NDArray[Any]:
-        """Return the rows of all parts of all processes, in the order of `own_rows`."""
-        own = [np.concatenate(parts)] if parts else []
-        return np.concatenate(gather_object(own) if self.count > 1 else own)
+    def collect(self, rows: NDArray[Any] | None) -> NDArray[Any]:
+        """Return the rows of all processes, in the order of `own_rows`; None stands for no rows."""
+        own = [] if rows is None else [rows]
+        return np.concatenate(gather_object(own)) if self.count > 1 else own[0]
 
     def align(self, module: torch.nn.Module) -> None:
         """Give every process the main one's buffers (running statistics of batch norm)."""

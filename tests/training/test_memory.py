@@ -46,7 +46,7 @@ class Backbone(torch.nn.Module):
     num_features = 16
     def __init__(self):
         super().__init__()
-        self.layer = torch.nn.Conv2d(3, 16, 3, stride=2)
+        self.layer = torch.nn.Conv2d(3, 16, 2, stride=2)
     def forward(self, images):
         return self.layer(images).relu()
     forward_trainable = forward
@@ -70,9 +70,9 @@ def every_stage(count):
 
 every_stage(64)
 reset(); every_stage(64); few = peak()
-reset(); every_stage(512); many = peak()
-# Maps of the 448 further images alone have 113 MB, the images themselves 88.
-sys.exit(f"{few:.0f} MB for 64 images, {many:.0f} for 512" if many > few + 15 else 0)
+reset(); every_stage(1024); many = peak()
+# Maps of the 960 further images alone have 250 MB, the images themselves 190; the allocator wavers by 40.
+sys.exit(f"{few:.0f} MB for 64 images, {many:.0f} for 1024" if many > few + 60 else 0)
 """
 
 IMAGENET = """
@@ -93,11 +93,13 @@ sys.exit(f"{used:.0f} MB" if used > 200 else 0)
 """
 
 
+@pytest.mark.slow
 def test_no_stage_keeps_images_or_maps():
     done = subprocess.run([sys.executable, "-c", PEAK + STREAMING], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_statistics_of_the_size_of_imagenet_fit_in_200_mb():
     done = subprocess.run([sys.executable, "-c", PEAK + IMAGENET], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
