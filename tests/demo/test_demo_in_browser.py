@@ -34,7 +34,7 @@ def start(run, *arguments, home):
         text += line
         if line.startswith("}"):
             return process, json.loads(text)["address"]
-    raise AssertionError(process.stderr.read())
+    raise AssertionError(f"exit code {process.wait()} after {text!r}: {process.stderr.read()}")
 
 
 def stop(process):

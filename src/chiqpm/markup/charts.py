@@ -11,6 +11,7 @@ from chiqpm.conformal import Rate
 
 _WIDTH, _HEIGHT = 340.0, 210.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 10.0, 12.0, 40.0
+_LEGEND = 15.0
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ def curves_chart(
     """
     points = [point for curve in curves.values() for point in curve]
     high = max(top, *(y for _, y in points))
-    axes = _Axes((0.0, max(x for x, _ in points)), (min(0.0, *(y for _, y in points)), 1.02 * high), x_label, y_label)
+    low = min(0.0, *(y for _, y in points))
+    axes = _Axes((0.0, max(x for x, _ in points)), (low, high), x_label, y_label, legend=len(curves))
     parts = axes.frame()
     styles = (("var(--data)", ""), ("var(--bad)", "6 4"), ("var(--grey)", "2 3"))
     for (name, curve), (colour, dash), place in zip(curves.items(), styles, range(3), strict=False):
@@ -83,9 +85,9 @@ def curves_chart(
         parts.append(
             f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2.2" stroke-dasharray="{dash}"/>'
         )
-        y = axes.top + 6 + 15 * place
-        parts.append(_line((axes.right - 128, y), (axes.right - 104, y), colour, 2.2, dash=dash))
-        parts.append(_text(axes.right - 98, y + 4, name, anchor="start", size=11))
+        y = 8 + _LEGEND * place
+        parts.append(_line((axes.left, y), (axes.left + 24, y), colour, 2.2, dash=dash))
+        parts.append(_text(axes.left + 30, y + 4, name, anchor="start", size=11))
     words = ". ".join(f"{name}: " + "; ".join(f"{x:.2g}: {y:.2f}" for x, y in curve) for name, curve in curves.items())
     return _svg(parts, f"{y_label} against {x_label}. {words}")
 
@@ -152,9 +154,12 @@ def interval_bar(rate: Rate, target: float) -> Markup:
 class _Axes:
     """Data coordinates on the page, with a frame."""
 
-    left, right, top, bottom = _LEFT, _WIDTH - _RIGHT, _TOP, _HEIGHT - _BOTTOM
+    left, right, bottom = _LEFT, _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
 
-    def __init__(self, x: tuple[float, float], y: tuple[float, float], x_label: str, y_label: str) -> None:
+    def __init__(
+        self, x: tuple[float, float], y: tuple[float, float], x_label: str, y_label: str, *, legend: int = 0
+    ) -> None:
+        self.top = _TOP + _LEGEND * legend
         (self.x0, self.x1), (self.y0, self.y1) = x, y
         self.x_label, self.y_label = x_label, y_label
 
