@@ -59,10 +59,48 @@ def test_one_line_without_control_characters() -> None:
     assert FACE.wrap("", 1.0, 9.0, lines=3) == []
 
 
-def test_letters_without_any_font_become_squares(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_break_at_hyphens_underscores_and_slashes_before_they_break_in_words() -> None:
+    def lines(text: str, width: float, **options: Any) -> list[str]:
+        return FACE.wrap(text, width, 8.5, lines=2, name=True, **options)
+
+    assert lines("✓ oriole-a-dagger-beak", 1.2, bold=True) == ["✓ oriole-a-", "dagger-beak"]
+    assert lines("Laysan_Albatross", 0.9) == ["Laysan_", "Albatross"]
+    assert lines("European/shorthair", 0.9) == ["European/", "shorthair"]
+    [one] = lines("Donaudampfschifffahrtsgesellschaft", 1.2)
+    assert one.startswith("Donau") and "…" in one and one.endswith("chaft")
+    assert FACE.wrap("a Donaudampfschifffahrtsgesellschaft", 1.2, 8.5, lines=2)[0] == "a"
+    wide = Typeface(["紅腹錦雞黃腹角雉"])
+    assert "".join(wide.wrap("紅腹錦雞黃腹角雉", 0.7, 8.5, lines=3)) == "紅腹錦雞黃腹角雉"
+
+
+def test_fonts_that_were_installed_later_are_learnt_once_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    late = "/fonts/NotoSansLate-Regular.ttf"
+    learnt: list[str] = []
+    monkeypatch.setattr(
+        font_manager, "findSystemFonts", lambda: [late, "/fonts/Comic.ttf", font_manager.findfont("DejaVu Sans")]
+    )
+    monkeypatch.setattr(font_manager.fontManager, "addfont", learnt.append)
+    module._learn_new_fonts.cache_clear()
+    assert module._learn_new_fonts()
+    assert learnt == [late]
+
+    def broken(path: str) -> None:
+        raise OSError(path)
+
+    monkeypatch.setattr(font_manager.fontManager, "addfont", broken)
+    module._learn_new_fonts.cache_clear()
+    assert module._learn_new_fonts()
+    module._learn_new_fonts.cache_clear()
+
+
+def test_letters_without_any_font_become_squares_and_a_warning_names_them(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(module, "_candidates", list)
+    monkeypatch.setattr(module, "_learn_new_fonts", lambda: False)
     module._find_fallbacks.cache_clear()
     face = Typeface(["金絲雀 wren", "金絲雀 7"])
+    assert "no installed font has 3 of the characters of this figure (絲 金 雀)" in caplog.text
     module._find_fallbacks.cache_clear()
     assert face.clean("金絲雀 wren") == "□□□ wren"
     assert face.clean_name("金絲雀 wren", "class 7") == "□□□ wren"
@@ -79,6 +117,7 @@ def test_an_installed_font_fills_the_gaps(monkeypatch: pytest.MonkeyPatch) -> No
     italic = SimpleNamespace(name="Noto Sans", fname="missing.ttf", style="italic", weight=400)
     monkeypatch.setattr(module, "_FALLBACKS", ("Noto Sans", "DejaVu Serif"))
     monkeypatch.setattr(font_manager.fontManager, "ttflist", [italic, entry, entry])
+    monkeypatch.setattr(module, "_learn_new_fonts", lambda: False)
     assert module._candidates() == [(entry.fname, "DejaVu Serif")]
     # U+E000 is in no font, U+0041 in the serif one.
     assert module._find_fallbacks.__wrapped__(frozenset({0xE000, 0x41})) == (("DejaVu Serif",), frozenset({0xE000}))

@@ -30,6 +30,7 @@ _BINS = 40
 _LINKS = 5
 _OTHERS = 5
 _DEAD_SHARE = 0.001
+_CHANCE = 0.5
 _CLASS_SHARE = 0.5
 _BORDER_ODDS = 3.0
 
@@ -173,7 +174,7 @@ def _attribute_auc(observations: Observations, present_CA: NDArray[np.bool_]) ->
 
 def _links(auc_A: NDArray[np.float64], attribute_names: Sequence[str]) -> tuple[AttributeLink, ...]:
     order = np.argsort(-np.nan_to_num(auc_A, nan=-1.0), kind="stable")[:_LINKS]
-    return tuple(AttributeLink(attribute_names[a], float(auc_A[a])) for a in order if not np.isnan(auc_A[a]))
+    return tuple(AttributeLink(attribute_names[a], float(auc_A[a])) for a in order if auc_A[a] > _CHANCE)
 
 
 def _top_images(

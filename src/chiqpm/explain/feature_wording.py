@@ -54,10 +54,11 @@ def feature_text(feature: FeatureExplanation) -> str:
     silent, active = feature.histogram.components
     lines = [feature_sentence(feature), *(warning_sentence(feature, w) for w in feature.warnings), ""]
     lines.append(f"Active in {feature.active_share:.0%} of {count(feature.images, 'image', 'images')}.")
-    lines.append(
-        f"Two states: silent around {silent.mean:.2f} ({silent.weight:.0%} of images), "
-        f"active around {active.mean:.2f} ({active.weight:.0%})."
-    )
+    if feature.active_share > 0:
+        lines.append(
+            f"Two states: silent around {silent.mean:.2f} ({silent.weight:.0%} of images), "
+            f"active around {active.mean:.2f} ({active.weight:.0%})."
+        )
     lines += _uses("Classes that use it, with its mean activation", feature.classes)
     lines += _uses("Most active in other classes", feature.others)
     if feature.attributes:

@@ -147,7 +147,7 @@ class FeatureExplanation(Feature):
         others: the classes in which it is most active without being theirs, at most five.
         top: its most activating images, the most activating first.
         histogram: of its activations; from a random sample of the images where they are many.
-        attributes: the attributes that it follows best, the best first; empty without attributes.
+        attributes: those that it follows best, better than chance, the best first; empty where none is known.
         main_class_share: share of its activation that falls on the class with most of it.
         border_share: share of its activation that peaks on the border of the image.
         warnings: reasons not to trust it: "dead", "unused", "border", "class-specific", "polysemantic".

@@ -143,9 +143,10 @@ class _FeaturePage:
         histogram = self._feature.histogram
         silent, active = histogram.components
         page.text(x, y, f"Activation in {count(self._feature.images, 'image', 'images')}", _BODY, bold=True)
-        words = (
-            f"silent {silent.weight:.0%}, active {active.weight:.0%}; dotted: active mean {histogram.active_mean:.2f}"
-        )
+        words = "never active"
+        if self._feature.active_share > 0:
+            states = f"silent {silent.weight:.0%}, active {active.weight:.0%}"
+            words = f"{states}; dotted: active mean {histogram.active_mean:.2f}"
         page.text(x, y + 0.25, self._type.shorten(words, width, _SMALL), _SMALL, colour=GREY)
         axes = page.inset((x + 0.5, y + 0.5, width - 0.55, _PLOT - 0.25))
         draw_histogram(axes, histogram, colour=feature_colour(self._feature.index), scale=page.scale)
@@ -170,8 +171,9 @@ class _FeaturePage:
         number, shown = len(feature.classes), min(len(feature.classes), _USES)
         heading = f"Classes that use it ({shown} of {number})" if shown < number else "Classes that use it"
         heading = heading if feature.classes else "No class uses it"
-        page.text(x + width, y, "mean activation", _SMALL, colour=GREY, align="right")
         uses = self._uses()
+        if uses:
+            page.text(x + width, y, "mean activation", _SMALL, colour=GREY, align="right")
         most = max((mean for _, mean, _ in uses), default=1.0)
         page.text(x, y, heading, _BODY, bold=True)
         y += _LINE

@@ -57,7 +57,7 @@ class Header:
         title = f"Predicted: {class_labels[explanation.predicted]}"
         self._title = typeface.wrap(title, room, _TITLE, lines=2, bold=True, name=True)
         self._truth, self._right = self._true_class(typeface)
-        self._sentence = typeface.wrap(self._words(typeface), room, _BODY, lines=5)
+        self._sentence = typeface.wrap(self._words(typeface), room, _BODY, lines=9 if narrow else 5)
         self._examples = {c: examples[c] for c in explanation.set_classes if c in examples}
         self._set_top = (
             self._text_top

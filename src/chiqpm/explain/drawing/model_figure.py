@@ -12,6 +12,7 @@ from chiqpm.explain.model_values import ModelExplanation
 
 _TITLE, _BODY, _SMALL, _LABEL = 14.0, 10.5, 8.5, 7.5
 _ROW, _TALLEST = 0.155, 11.0
+_WARNINGS = 16
 _CAPTION = (
     "Left: classes that share more features meet further right; the axis counts shared features. Middle: a column for "
     "each feature, in its colour where a class has it."
@@ -51,6 +52,8 @@ def draw_model(model: ModelExplanation, *, width: float = 10.0, figure: Figure |
             f"⚠ {typeface.clean_label(feature)}: {typeface.clean(' '.join(feature.evidence))}", room, _SMALL, lines=4
         )
     ]
+    if len(warnings) > _WARNINGS:
+        warnings = [*warnings[: _WARNINGS - 1], "… and more: the text version has all of them"]
     rows = len(model.class_names)
     height = min(_TALLEST, rows * _ROW)
     labels = 1.3 if narrow else 2.2

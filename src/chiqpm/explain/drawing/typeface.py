@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 
 from matplotlib import font_manager
 from matplotlib.font_manager import FontProperties
@@ -124,7 +125,7 @@ class Typeface:
         found: list[str] = []
         rest = text.strip()
         while rest and len(found) < lines - 1 and self.width(rest, size, bold=bold) > width:
-            cut = _last_break(rest, len(self.shorten(rest, width, size, bold=bold)) - 1)
+            cut = _last_break(rest, len(self.shorten(rest, width, size, bold=bold)) - 1, anywhere=not name)
             if cut == 0:
                 break
             found.append(rest[:cut].rstrip())
@@ -149,16 +150,19 @@ class Typeface:
         return keep(low)
 
 
-def _last_break(text: str, fitting: int) -> int:
+def _last_break(text: str, fitting: int, *, anywhere: bool) -> int:
     """Return where to break a text of which so many characters fit on a line, 0 for nowhere.
 
-    A break between words is worth a line that is up to half empty, one within them up to two thirds.
+    A break between words is worth a line that is up to half empty, one within them up to two thirds; any is taken
+    where there is no other, if asked for.
     """
     space = text.rfind(" ", 0, fitting + 1)
     inner = max((place for place in range(1, fitting + 1) if _breaks_before(text, place)), default=0)
     if space >= fitting / 2:
         return space
-    return inner if inner >= max(1, fitting / 3) else max(space, inner, 0)
+    if inner >= max(1, fitting / 3):
+        return inner
+    return max(space, inner, 0) if anywhere else 0
 
 
 def _breaks_before(text: str, place: int) -> bool:
@@ -182,14 +186,36 @@ def _letters_of(path: str) -> frozenset[int]:
 def _find_fallbacks(lacking: frozenset[int]) -> tuple[tuple[str, ...], frozenset[int]]:
     """Return the families that cover the characters, and the characters that none covers."""
     families: list[str] = []
-    for path, name in _candidates() if lacking else ():
-        covered = lacking & _letters_of(path)
-        if covered:
-            families.append(name)
-            lacking -= covered
-        if not lacking:
-            break
+    for learn in (False, True):
+        # Matplotlib keeps a list of the fonts that were there when it ran first; newer ones are looked for only if
+        # they are needed.
+        if lacking and (not learn or _learn_new_fonts()):
+            for path, name in _candidates():
+                covered = lacking & _letters_of(path)
+                if covered and name not in families:
+                    families.append(name)
+                lacking -= covered
+                if not lacking:
+                    break
     return tuple(families), lacking
+
+
+@lru_cache(maxsize=1)
+def _learn_new_fonts() -> bool:
+    """Tell matplotlib of fonts that were installed after it made its list; return whether there were any."""
+    known = {Path(entry.fname).name for entry in font_manager.fontManager.ttflist}
+    parts = [part.replace(" ", "").lower() for part in _FALLBACKS]
+    fresh = [
+        path
+        for path in font_manager.findSystemFonts()
+        if Path(path).name not in known and any(part in Path(path).name.lower() for part in parts)
+    ]
+    for path in fresh:
+        try:
+            font_manager.fontManager.addfont(path)
+        except (OSError, RuntimeError):
+            _logger.debug("the font %s can't be read", path)
+    return bool(fresh)
 
 
 def _candidates() -> list[tuple[str, str]]:
