@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
+from PIL import Image
 
 from chiqpm.calibration import make_score
 from chiqpm.classifier import Classifier, load
 from chiqpm.conformal import ConformalPredictor
-from chiqpm.data import ImageTable, load_image, read_split
+from chiqpm.data import ImageTable
 from chiqpm.errors import ChiqpmError
 from chiqpm.explain.drawing import draw_explanation
 from chiqpm.files import digest, read_npz, write_text
@@ -23,6 +23,7 @@ from chiqpm.gallery import read_examples
 from chiqpm.inference import Answers
 from chiqpm.progress import track
 from chiqpm.recalibration import CALIBRATION_ANSWERS
+from chiqpm.run_explanation import open_run_images
 from chiqpm.study.design import ARMS, Plan, make_plans
 from chiqpm.study.key import PAGE, Item, StudyKey
 from chiqpm.study.page import Help, Shown, figure_uri, picture_uri, render_page
@@ -102,7 +103,7 @@ def make_study(
     out.mkdir(parents=True, exist_ok=True)
     examples = read_examples(run)
     shown = {
-        name: _shown(classifier, table.path(int(table.indices("test")[places[name]])), items[name], coverage, examples)
+        name: _shown(classifier, _picture(classifier, table, places[name]), items[name], coverage, examples)
         for name in track(names, "drawing explanations", quiet=quiet, total=len(names))
     }
     pictures = {index: picture_uri(picture) for index, picture in examples.items()}
@@ -116,13 +117,11 @@ def make_study(
 
 
 def _images(run: Path, data_folder: Path | None) -> tuple[ImageTable, Answers]:
-    config, answers = run / "config.yaml", run / "test_answers.npz"
-    if not config.exists() or not answers.exists():
-        raise FileNotFoundError(f"{run} is no finished run (config.yaml or test_answers.npz is missing)")
-    folder = data_folder or Path(yaml.safe_load(config.read_text(encoding="utf-8"))["data_folder"])
-    if not folder.is_dir():
-        raise FileNotFoundError(f"the images of this run are no longer in {folder}; name their folder with --data")
-    return read_split(run / "split.csv", folder), Answers(**read_npz(answers))
+    table, _ = open_run_images(run, data_folder)
+    answers = run / "test_answers.npz"
+    if not answers.exists():
+        raise FileNotFoundError(f"{run} is no finished run (test_answers.npz is missing)")
+    return table, Answers(**read_npz(answers))
 
 
 def _sets(
@@ -241,8 +240,12 @@ def _key(
     )
 
 
-def _shown(classifier: Classifier, path: Path, item: Item, coverage: float, examples: Any) -> Shown:
-    picture = load_image(path, max_pixels=classifier.data_config.max_pixels)
+def _picture(classifier: Classifier, table: ImageTable, place: int) -> Image.Image:
+    row = int(table.indices("test")[place])
+    return table.load(row, max_pixels=classifier.data_config.max_pixels)
+
+
+def _shown(classifier: Classifier, picture: Image.Image, item: Item, coverage: float, examples: Any) -> Shown:
     prediction = classifier.predict(picture, coverage)
     wide, narrow = (
         figure_uri(draw_explanation(prediction.explanation, prediction.picture, examples=examples, width=width))
