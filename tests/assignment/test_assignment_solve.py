@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from chiqpm.assignment import AssignmentProblem, solve
 from chiqpm.assignment.bound import certify, evaluate
+from chiqpm.assignment.prices import ClassPrices
 from chiqpm.errors import ChiqpmError
 
 
@@ -230,11 +231,43 @@ def test_certificate_of_a_solve_holds_and_can_be_recomputed_in_higher_precision(
     found = solve(problem, effort=0.2, certify=True, gap=0.001)
     assert found.objective <= found.bound < found.objective * 1.25
 
-    proof = certify(problem, core_size=40, iterations=40, guess_K=found.selection_K)
-    assert proof.bound >= found.objective
-    parts = {k: getattr(proof, k) for k in ("prices", "core_N", "slots", "multiplier_M", "nonnegative_MM")}
-    assert evaluate(problem, **parts) == proof.bound
-    assert proof.bound >= _recompute(problem, proof) > proof.bound - 1e-6
+    for core_size, iterations in ((40, 40), (25, 60), (60, 20)):
+        proof = certify(problem, core_size=core_size, iterations=iterations, guess_K=found.selection_K)
+        assert proof.bound >= found.objective
+        parts = {k: getattr(proof, k) for k in ("prices", "core_N", "multiplier_N", "nonnegative_NN")}
+        assert evaluate(problem, **parts).bound == proof.bound
+        assert proof.bound >= _recompute(problem, proof) > proof.bound - 1e-6
+
+
+def test_features_outside_the_core_are_bounded_too():
+    problem = large()
+    whole = certify(problem, iterations=100)
+    few = np.argsort(-whole.multiplier_N)[:20]
+    parts = {"multiplier_N": whole.multiplier_N[few], "nonnegative_NN": whole.nonnegative_NN[np.ix_(few, few)]}
+    proven = evaluate(problem, prices=whole.prices, core_N=whole.core_N[few], **parts)
+    assert proven.bound > whole.bound
+    assert len(proven.others_M) and not np.isin(proven.others_M, whole.core_N[few]).any()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 100_000))
+def test_any_multipliers_prove_a_bound(seed):
+    problem, generator = random_problem(seed), np.random.default_rng(seed)
+    optimum = brute_force(problem)
+    prices = ClassPrices(problem.gain_FC, problem.pairs, problem.features_per_class, problem.kept_features)
+    prices.class_C += generator.normal(size=problem.num_classes)
+    prices.pair_P *= generator.uniform(0, 20, len(prices.pair_P))
+    prices.split_FP = prices.pair_P * generator.random(prices.split_FP.shape)
+    core_N = generator.permutation(problem.num_features)[: int(generator.integers(1, problem.num_features + 1))]
+    size = len(core_N)
+    proven = evaluate(
+        problem,
+        prices=prices,
+        core_N=core_N,
+        multiplier_N=generator.normal(size=size),
+        nonnegative_NN=np.float32(0.2) * generator.random((size, size), dtype=np.float32),
+    )
+    assert proven.bound >= optimum
 
 
 def test_certificate_stops_at_its_target_and_its_deadline():
@@ -250,28 +283,29 @@ def _recompute(problem, proof):
     """The proven bound in extended precision: the smallest t for which t I - M has a Cholesky factor, by bisection."""
     exact = np.longdouble
     prices, kept = proof.prices, problem.kept_features
-    assert (prices.pair_P >= 0).all() and (proof.nonnegative_MM >= 0).all()
-    total = prices.gain_CF.astype(exact) - prices.class_C[:, None]
+    assert (prices.pair_P >= 0).all() and (proof.nonnegative_NN >= 0).all()
+    total = prices.gain_FC.T.astype(exact) - prices.class_C[:, None]
     for p, (c, d) in enumerate(prices.pairs):
-        split = prices.split_PF[p].astype(exact)
+        split = prices.split_FP[:, p].astype(exact)
         assert ((split >= 0) & (split <= prices.pair_P[p])).all()
         total[c] += split
         total[d] += exact(prices.pair_P[p]) - split
     worth = np.maximum(total, 0).sum(axis=0) + problem.bias_F
-    outside = np.setdiff1d(np.arange(problem.num_features), proof.core_N)
-    diagonal = np.concatenate([worth[proof.core_N], np.sort(worth[outside])[::-1][: proof.slots]])
-    y = proof.multiplier_M.astype(exact)
-    matrix = (proof.nonnegative_MM.astype(exact) + proof.nonnegative_MM.T) / 2 + (y[:, None] + y) / (2 * kept)
-    core = len(proof.core_N)
-    matrix[:core, :core] -= problem.penalty_FF[np.ix_(proof.core_N, proof.core_N)].astype(exact) / 2
-    matrix[np.diag_indices(len(y))] += diagonal - y
-    low, high = exact(0), exact(np.abs(matrix).sum())
+    y, core_N = proof.multiplier_N.astype(exact), proof.core_N
+    matrix = (proof.nonnegative_NN.astype(exact) + proof.nonnegative_NN.T) / 2 + (y[:, None] + y) / (2 * kept)
+    matrix -= problem.penalty_FF[np.ix_(core_N, core_N)].astype(exact) / 2
+    matrix[np.diag_indices(len(y))] += worth[core_N] - y
+    low, high = -np.abs(matrix).sum(), np.abs(matrix).sum()
     for _ in range(70):
         middle = (low + high) / 2
         low, high = (low, middle) if _has_cholesky(middle * np.eye(len(y), dtype=exact) - matrix) else (middle, high)
     constant = prices.per_class * prices.class_C.astype(exact).sum()
     constant -= (prices.per_class - 1) * prices.pair_P.astype(exact).sum()
-    return constant + kept * high
+    excess = [exact(0)] * kept
+    for f in np.setdiff1d(np.flatnonzero(problem.allowed_F), core_N):
+        adds = np.sort(np.maximum(y / kept - problem.penalty_FF[f, core_N].astype(exact), 0))[::-1]
+        excess.append(max(worth[f] + adds[: kept - 1].sum() - high, exact(0)))
+    return constant + kept * high + np.sort(excess)[::-1][:kept].sum()
 
 
 def _has_cholesky(matrix):

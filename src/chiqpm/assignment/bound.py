@@ -1,17 +1,20 @@
 """An upper bound on the objective that anybody can recompute from its multipliers.
 
-Given prices for the classes' constraints (see `prices`), what remains is to choose K features with worth c_f = b_f
-+ q_f and the
-penalties R between them. With X = x xᵀ this is max <Diag(c) - R/2, X> over matrices that are positive semidefinite and
-non-negative, with trace K and X_ff = (X 1)_f / K, of which only x xᵀ is lost. Its dual is an eigenvalue: for any y
-and any Z >= 0
+Given prices for the classes' constraints (see `prices`), what remains is to choose K features with worth
+c_f = b_f + q_f and the penalties R between them. With X = x xᵀ this is max <Diag(c) - R/2, X> over matrices that are
+positive semidefinite and non-negative, with trace K and X_ff = (X 1)_f / K, of which only x xᵀ is lost. Its dual is an
+eigenvalue: for any y and any Z >= 0
 
-    max_x  <=  K · lambda_max( Diag(c) - R/2 - Diag(y) + (y 1ᵀ + 1 yᵀ) / (2K) + Z ).
+    max_x  <=  K · lambda,   lambda = lambda_max( Diag(c) - R/2 - Diag(y) + (y 1ᵀ + 1 yᵀ) / (2K) + Z ).
 
-Only a core of features enters the matrix. The others are represented by K slots that carry the worths of the best
-of them, without
-any penalty, which can only raise the maximum. Prices, y and Z are found together by alternating directions; no matter
-how badly they converged, the bound is valid.
+Only a core of features enters the matrix. Let a selection have the features T inside the core and the others O outside.
+The same matrix shows that T adds at most |T| lambda + |O| / K Σ_T y, so a feature f of O adds at most
+
+    u_f = c_f + max over T of Σ_{g in T} ( y_g / K - R_fg ),   |T| < K,
+
+and the bound is K · lambda plus the K largest max(0, u_f - lambda). Features for which that isn't 0 enter the core as
+it grows. Prices, y and Z are found together by alternating directions; no matter how badly they converged, the bound is
+valid.
 """
 
 from __future__ import annotations
@@ -19,22 +22,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import eigh
 
 from chiqpm.assignment.prices import Array, ClassPrices
 from chiqpm.assignment.problem import AssignmentProblem
-from chiqpm.assignment.spectrum import NegativePart, Single
+from chiqpm.assignment.relaxation import Relaxation, Single
 
-_PRICE_STEPS = 5
-_REFRESH = 5
-_RELAXATION = 1.6
-_WEIGHT = 5.0
-_HOLD = 0.3
-_GROWTH = 12.0
+_FIRST_CORE, _SECOND_CORE = 400, 900
+_SECOND_FROM, _ALL_FROM, _ALL_UNTIL = 0.08, 0.25, 0.75
+_HOLD = 0.5
+_GROWTH = 3.0
+_SMOOTH, _SHARP = 0.02, 0.001
 _EVALUATE = 20
+_FIRST_PENALTY, _FIRST_STEPS = 1e-4, 100
+_BLOCK = 256
 _EPS = float(np.finfo(np.float64).eps)
 
 
@@ -48,12 +52,20 @@ class Certificate:
     """Prices of the class counts and of the shared counts."""
     core_N: NDArray[np.int64]
     """Features in the matrix."""
-    slots: int
-    """Slots behind the core that stand for the other features."""
-    multiplier_M: Array
-    """y, one per core feature and slot."""
-    nonnegative_MM: Array
-    """Z, symmetric and non-negative."""
+    multiplier_N: Array
+    """y, one per core feature."""
+    nonnegative_NN: Single
+    """Z, non-negative; its symmetric part counts."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What multipliers prove."""
+
+    bound: float
+    """Upper bound on the objective, rounded outwards."""
+    others_M: NDArray[np.int64]
+    """Features outside the core that raise the bound, those first that raise it most."""
 
 
 def evaluate(
@@ -61,144 +73,62 @@ def evaluate(
     *,
     prices: ClassPrices,
     core_N: NDArray[np.int64],
-    slots: int,
-    multiplier_M: Array,
-    nonnegative_MM: Array,
-) -> float:
+    multiplier_N: Array,
+    nonnegative_NN: Single,
+) -> Evaluation:
     """The bound that these multipliers prove, rounded outwards.
 
-    The eigenvalue is raised by more than the backward error of the symmetric eigensolver, and every sum by more
-    than its rounding
-    error, so that the value holds in exact arithmetic.
+    The eigenvalue is raised by more than the backward error of the symmetric eigensolver, and every sum by more than
+    its rounding error, so that the value holds in exact arithmetic.
     """
-    kept = problem.kept_features
+    kept, size = problem.kept_features, len(core_N)
     worth_F = prices.worth(sweeps=0) + problem.bias_F
-    others = problem.allowed_F.copy()
-    others[core_N] = False
-    tail = np.sort(worth_F[others])[::-1][:slots]
-    diagonal = np.concatenate([worth_F[core_N], tail])
-    size = len(diagonal)
-    matrix = (nonnegative_MM + nonnegative_MM.T) / 2
-    matrix[: len(core_N), : len(core_N)] -= problem.penalty_FF[np.ix_(core_N, core_N)] / 2
-    matrix += (multiplier_M[:, None] + multiplier_M[None, :]) / (2 * kept)
-    matrix[np.diag_indices(size)] += diagonal - multiplier_M
-    largest = float(np.linalg.eigvalsh(matrix)[-1])
-    terms = prices.gain_CF.shape[0] + len(prices.pair_P)
-    rounding = 8 * _EPS * (size * float(np.linalg.norm(matrix)) + terms * float(np.abs(diagonal).max()))
-    total = prices.constant + kept * (largest + rounding)
-    scale = abs(prices.per_class) * (np.abs(prices.class_C).sum() + prices.pair_P.sum())
-    return float(total + 8 * _EPS * (terms * scale + abs(total)))
+    matrix = np.add(nonnegative_NN, nonnegative_NN.T, dtype=np.float64)
+    matrix /= 2
+    for first in range(0, size, _BLOCK):
+        rows = slice(first, first + _BLOCK)
+        matrix[rows] -= problem.penalty_FF[np.ix_(core_N[rows], core_N)] / 2
+    half_N = multiplier_N / (2 * kept)
+    matrix += half_N[:, None]
+    matrix += half_N
+    matrix[np.diag_indices(size)] += worth_F[core_N] - multiplier_N
+    norm = float(np.linalg.norm(matrix))
+    level = float(
+        eigh(matrix, eigvals_only=True, subset_by_index=[size - 1, size - 1], overwrite_a=True, check_finite=False)[0]
+    )
+    # Each worth is a sum over classes of differences, each pair's share being part of two.
+    per_term = float(np.abs(prices.gain_FC).max() + np.abs(prices.class_C).max() + prices.pair_P.sum())
+    terms = len(prices.class_C) + 2 * len(prices.pair_P)
+    level += 8 * _EPS * (size * norm + terms * per_term)
+    others_F = problem.allowed_F.copy()
+    others_F[core_N] = False
+    outside_M = np.flatnonzero(others_F)
+    excess_M = _outside(problem, worth_F, core_N, multiplier_N, outside_M) - level
+    order = np.argsort(-excess_M, kind="stable")
+    order = order[excess_M[order] > 0]
+    total = prices.constant + kept * level + float(excess_M[order[:kept]].sum())
+    scale = prices.per_class * (np.abs(prices.class_C).sum() + prices.pair_P.sum())
+    return Evaluation(float(total + 8 * _EPS * (terms * scale + abs(total))), outside_M[order])
 
 
-class _Relaxation:
-    """Alternating directions on the dual of the semidefinite relaxation and the prices together."""
-
-    def __init__(self, problem: AssignmentProblem, prices: ClassPrices, core_size: int, guess_F: Array) -> None:
-        self.problem, self.prices = problem, prices
-        worth_F = prices.worth() + problem.bias_F
-        score_F = np.where(problem.allowed_F, worth_F - problem.penalty_FF @ guess_F, -np.inf)
-        count = min(core_size, int(problem.allowed_F.sum()))
-        self.core_N = np.sort(np.argsort(-score_F, kind="stable")[:count])
-        self.others_F = problem.allowed_F.copy()
-        self.others_F[self.core_N] = False
-        kept = self.kept = problem.kept_features
-        self.slots = min(kept, int(self.others_F.sum()))
-        size = self.size = count + self.slots
-        self.half_penalty = np.zeros((size, size), dtype=np.float32)
-        self.half_penalty[:count, :count] = problem.penalty_FF[np.ix_(self.core_N, self.core_N)] / 2
-        # Half way between knowing nothing and the guess.
-        known_M = np.zeros(size)
-        known_M[:count] = guess_F[self.core_N]
-        self.lifted = (np.outer(known_M, known_M) / 2).astype(np.float32)
-        self.lifted += np.float32(kept * (kept - 1) / (2 * size * max(size - 1, 1)))
-        self.lifted[np.diag_indices(size)] = (known_M + kept / size) / 2
-        self.slack, self.nonnegative = np.zeros_like(self.lifted), np.zeros_like(self.lifted)
-        # A feature's worth is what the lifted selection's entries, which are at most 1, are weighed against.
-        best_CN = -np.partition(-problem.gain_FC.T, problem.features_per_class, axis=1)[:, : problem.features_per_class]
-        self.first_weight = _WEIGHT * kept / max(float(best_CN.sum()), 1e-9)
-        self.negative_part = NegativePart()
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Let the slots stand for the features outside the core that are now worth most."""
-        worth_F = self.prices.worth() + self.problem.bias_F
-        outside = np.flatnonzero(self.others_F)
-        best = outside[np.argsort(-worth_F[outside], kind="stable")[: self.slots]]
-        self.rows_M = np.concatenate([self.core_N, best])
-        self.worth_M = worth_F[self.rows_M]
-
-    def _constraints(self, matrix: Single) -> Array:
-        diagonal = np.diag(matrix).astype(np.float64)
-        return np.concatenate([[diagonal.sum()], diagonal - matrix.sum(axis=1, dtype=np.float64) / self.kept])
-
-    def _invert(self, target: Array) -> Array:
-        """Solve with the Gram matrix of the constraints: a multiple of the identity, bordered, plus rank one."""
-        kept, size = self.kept, self.size
-        corner, rest = 1 - 1 / kept, 1 / (2 * kept * kept)
-        single = 1 - 2 / kept + size / (2 * kept * kept)
-        small = np.array([[size, corner], [size * corner, single + size * rest]])
-        trace, total = np.linalg.solve(small, [target[0], target[1:].sum()])
-        return np.concatenate([[trace], (target[1:] - corner * trace - rest * total) / single])
-
-    def _subtract_adjoint(self, multiplier: Array, matrix: Single) -> None:
-        half = (multiplier[1:] / (2 * self.kept)).astype(np.float32)
-        matrix += half[:, None]
-        matrix += half
-        matrix[np.diag_indices(self.size)] -= (multiplier[1:] + multiplier[0]).astype(np.float32)
-
-    def step(self, fraction: float) -> None:
-        """One round of alternating directions, when this fraction of the work is done.
-
-        A small weight lets the lifted selection settle; then it grows, since the bound depends on the dual
-        residual only.
-        """
-        diagonal = np.diag_indices(self.size)
-        right = np.zeros(self.size + 1)
-        right[0] = self.kept
-        weight = self.first_weight * _GROWTH ** (max(fraction - _HOLD, 0.0) / (1.0 - _HOLD))
-        single = np.float32(weight)
-        # What is left of cost + slack + nonnegative - adjoint, built up in place.
-        residual = self.slack + self.nonnegative
-        residual -= self.half_penalty
-        residual[diagonal] += self.worth_M.astype(np.float32)
-        target = self._constraints(residual) + (self._constraints(self.lifted) - right) / weight
-        self.multiplier = self._invert(target)
-        self._subtract_adjoint(self.multiplier, residual)
-        # residual + lifted / weight = -(shifted - slack - nonnegative), with the old slack and nonnegative.
-        shifted = self.slack + self.nonnegative
-        residual -= shifted
-        shifted = self.lifted / -single
-        shifted -= residual
-        np.subtract(shifted, self.slack, out=self.nonnegative)
-        np.maximum(self.nonnegative, 0, out=self.nonnegative)
-        shifted -= self.nonnegative
-        self.slack = self.negative_part(shifted)
-        self.slack += shifted
-        residual += self.slack
-        residual += self.nonnegative
-        offset_M = np.diag(residual).astype(np.float64) - self.worth_M
-        offset_M += self.problem.bias_F[self.rows_M]
-        smoothed_M = self.prices.descend(
-            self.rows_M, np.diag(self.lifted).astype(np.float64), offset_M, weight, _PRICE_STEPS
-        )
-        worth_M = smoothed_M + self.problem.bias_F[self.rows_M]
-        residual[diagonal] += (worth_M - self.worth_M).astype(np.float32)
-        self.worth_M = worth_M
-        residual *= np.float32(_RELAXATION) * single
-        self.lifted += residual
-
-    def certificate(self) -> Certificate:
-        """The bound that the present multipliers prove."""
-        prices = self.prices.copy()
-        prices.worth()
-        proof: dict[str, Any] = {
-            "prices": prices,
-            "core_N": self.core_N,
-            "slots": self.slots,
-            "multiplier_M": self.multiplier[1:].copy(),
-            "nonnegative_MM": self.nonnegative.astype(np.float64),
-        }
-        return Certificate(bound=evaluate(self.problem, **proof), **proof)
+def _outside(
+    problem: AssignmentProblem,
+    worth_F: Array,
+    core_N: NDArray[np.int64],
+    multiplier_N: Array,
+    outside_M: NDArray[np.int64],
+) -> Array:
+    """u, what each feature outside the core can add at most, rounded outwards (M,)."""
+    partners = problem.kept_features - 1
+    most_M = worth_F[outside_M]
+    for first in range(0, len(outside_M), _BLOCK):
+        rows = slice(first, first + _BLOCK)
+        adds_BN = multiplier_N / problem.kept_features - problem.penalty_FF[np.ix_(outside_M[rows], core_N)]
+        if partners < len(core_N):
+            adds_BN = np.partition(adds_BN, -partners, axis=1)[:, -partners:] if partners else adds_BN[:, :0]
+        sums_B = np.maximum(adds_BN, 0.0).sum(axis=1)
+        most_M[rows] += sums_B * (1 + 8 * _EPS * problem.kept_features)
+    return most_M + 8 * _EPS * np.abs(most_M)
 
 
 def certify(
@@ -206,7 +136,7 @@ def certify(
     *,
     pairs: NDArray[np.int64] | None = None,
     guess_K: NDArray[np.int64] | None = None,
-    core_size: int = 2048,
+    core_size: int = _FIRST_CORE,
     iterations: int = 300,
     deadline: float = float("inf"),
     target: float = -float("inf"),
@@ -217,8 +147,8 @@ def certify(
     Args:
         problem: the problem.
         pairs: forced pairs to be respected (P,2); fewer give a weaker bound. None takes the problem's.
-        guess_K: a good selection, which helps to choose the core.
-        core_size: features that enter the matrix. More give a better bound; time grows with the cube.
+        guess_K: a good selection, which helps to choose the first core.
+        core_size: features that enter the matrix at first. Those that it needs are added on the way.
         iterations: rounds of alternating directions.
         deadline: moment of `time.monotonic()` after which no further round starts.
         target: stop as soon as the bound is no larger.
@@ -228,35 +158,46 @@ def certify(
         The best certificate found on the way. Wishes other than the pairs and the forbidden features are not used,
         which leaves the bound valid.
     """
-    prices = ClassPrices(
-        np.ascontiguousarray(problem.gain_FC.T),
-        problem.pairs if pairs is None else pairs,
-        problem.features_per_class,
-        problem.kept_features,
-    )
-    guess_F = np.full(problem.num_features, problem.kept_features / problem.num_features)
+    kept = problem.kept_features
+    prices = ClassPrices(problem.gain_FC, problem.pairs if pairs is None else pairs, problem.features_per_class, kept)
+    guess_F = np.full(problem.num_features, kept / problem.num_features)
     if guess_K is not None:
         guess_F[:] = 0.0
         guess_F[guess_K] = 1.0
-    use_F = (guess_F + problem.kept_features / problem.num_features) / 2
-    everything = np.flatnonzero(problem.allowed_F)
-    prices.descend(everything, use_F[everything], -prices.worth()[everything], 0.05, 100)
-    relaxation = _Relaxation(problem, prices, core_size, guess_F)
+    score_F = prices.worth() + problem.bias_F - problem.penalty_FF @ guess_F
+    allowed = np.flatnonzero(problem.allowed_F)
+    core_N = allowed[np.argsort(-score_F[allowed], kind="stable")[:core_size]]
+    use_N = (guess_F[core_N] + kept / len(core_N)) / 2
+    prices.smoothing = _SMOOTH * prices.largest
+    prices.descend(core_N, use_N, -prices.worth(core_N), _FIRST_PENALTY, _FIRST_STEPS)
+    relaxation = Relaxation(problem, prices, core_N, guess_F)
     best: Certificate | None = None
     began = time.monotonic()
     allowance = max(deadline - began, 1e-3)
     count = 0
     while True:
-        fraction = max(count / iterations, (time.monotonic() - began) / allowance)
-        relaxation.step(min(fraction, 1.0))
+        fraction = min(max(count / iterations, (time.monotonic() - began) / allowance), 1.0)
+        prices.smoothing = prices.largest * _SMOOTH * (_SHARP / _SMOOTH) ** min(fraction / _HOLD, 1.0)
+        relaxation.step(_GROWTH ** (max(fraction - _HOLD, 0.0) / (1.0 - _HOLD)))
         count += 1
-        if count % _REFRESH == 0:
-            relaxation.refresh()
-        last = count >= iterations or fraction >= 1.0
-        if last or count % _EVALUATE == 0:
-            found = relaxation.certificate()
-            if best is None or found.bound < best.bound:
-                best = found
-            stop = progress is not None and progress(min(fraction, 1.0), best.bound)
-            if last or stop or best.bound <= target:
-                return best
+        if count < iterations and fraction < 1.0 and count % _EVALUATE:
+            continue
+        found, others_M = _certificate(relaxation)
+        if best is None or found.bound < best.bound:
+            best = found
+        stop = progress is not None and progress(fraction, best.bound)
+        if count >= iterations or fraction >= 1.0 or stop or best.bound <= target:
+            return best
+        if _SECOND_FROM < fraction < _ALL_UNTIL:
+            room = len(others_M) if fraction > _ALL_FROM else max(_SECOND_CORE - len(relaxation.core_N), 0)
+            relaxation.grow(others_M[:room])
+
+
+def _certificate(relaxation: Relaxation) -> tuple[Certificate, NDArray[np.int64]]:
+    """What the present multipliers prove, and the features outside the core that raise it."""
+    problem, core_N = relaxation.problem, relaxation.core_N
+    prices = relaxation.prices.copy()
+    prices.worth()
+    multiplier_N, nonnegative_NN = relaxation.multiplier_N.copy(), relaxation.nonnegative.copy()
+    proven = evaluate(problem, prices=prices, core_N=core_N, multiplier_N=multiplier_N, nonnegative_NN=nonnegative_NN)
+    return Certificate(proven.bound, prices, core_N, multiplier_N, nonnegative_NN), proven.others_M

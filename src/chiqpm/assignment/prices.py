@@ -1,11 +1,10 @@
 """Lagrangian prices that turn the classes' constraints into a worth of each feature.
 
-Letters: P forced pairs, N the features looked at. A class pays the price lambda_c for every feature it uses, so
-that the count n
-needn't be enforced; a pair earns theta_p >= 0 for every feature it shares, so that the count n - 1 needn't be. A shared
-feature's theta_p is split between the two classes, a different share for each feature: w_c w_d theta <= split w_c
-+ (theta - split) w_d
-holds for every split in [0, theta]. What is left decomposes: feature f, if selected, is worth
+Letters: P forced pairs, N the features looked at. A class pays the price lambda_c for every feature it uses, so that
+the count n needn't be enforced; a pair earns theta_p >= 0 for every feature it shares, so that the count n - 1 needn't
+be. A shared feature's theta_p is split between the two classes, a different share for each feature:
+w_c w_d theta <= split w_c + (theta - split) w_d holds for every split in [0, theta]. What is left decomposes: feature
+f, if selected, is worth
 
     q_f = Σ_c max(0, gain_fc - lambda_c + Σ_{p with c} share_fp,c)
 
@@ -14,80 +13,58 @@ and Z <= n Σ lambda - (n - 1) Σ theta + max over selections of Σ_f (b_f + q_f
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from chiqpm.assignment.compiled import compiled
+
 Array = NDArray[np.float64]
 
 _MARGIN = 0.3
-
-
-def independent_groups(pairs_P2: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Part the pairs into groups in which no class occurs twice, so that each group can be treated at once."""
-    groups: list[tuple[list[int], set[int]]] = []
-    for p, (c, d) in enumerate(pairs_P2.tolist()):
-        for members, classes in groups:
-            if c not in classes and d not in classes:
-                members.append(p)
-                classes.update((c, d))
-                break
-        else:
-            groups.append(([p], {c, d}))
-    return [np.array(members) for members, _ in groups]
+_NEGLIGIBLE = 30.0
+_SWEEPS = 20
+_BALANCED = 0.01
 
 
 class ClassPrices:
     """Prices of the class counts and of the shared counts, with the splits of the latter.
 
     Args:
-        gain_CF: what each feature adds for each class (C,F).
+        gain_FC: what each feature adds for each class (F,C).
         pairs_P2: class pairs that share exactly n - 1 features.
         per_class: n.
         kept: K, for a first guess at the prices.
     """
 
-    def __init__(self, gain_CF: Array, pairs_P2: NDArray[np.int64], per_class: int, kept: int) -> None:
-        self.gain_CF, self.pairs, self.per_class = gain_CF, pairs_P2, per_class
-        self.groups = independent_groups(pairs_P2)
-        self.smoothing = 0.005 * float(np.abs(gain_CF).max())
-        depth = min(gain_CF.shape[1] - 1, 4 * kept)
-        self.class_C: Array = -np.partition(-gain_CF, depth, axis=1)[:, depth]
-        self.pair_P = np.full(len(pairs_P2), 0.1 * float(np.abs(gain_CF).max()))
-        self.split_PF = np.repeat(self.pair_P[:, None] / 2, gain_CF.shape[1], axis=1)
+    def __init__(self, gain_FC: Array, pairs_P2: NDArray[np.int64], per_class: int, kept: int) -> None:
+        self.gain_FC, self.pairs, self.per_class = gain_FC, pairs_P2, per_class
+        self.largest = largest = float(np.abs(gain_FC).max())
+        self.smoothing = 0.01 * largest
+        depth = min(len(gain_FC) - 1, 4 * kept)
+        self.class_C: Array = -np.partition(-gain_FC, depth, axis=0)[depth]
+        self.pair_P = np.full(len(pairs_P2), 0.1 * largest)
+        self.split_FP = np.repeat(self.pair_P[None] / 2, len(gain_FC), axis=0)
 
     @property
     def constant(self) -> float:
         """Part of the bound that no selection changes: n Σ lambda - (n - 1) Σ theta."""
         return float(self.per_class * self.class_C.sum() - (self.per_class - 1) * self.pair_P.sum())
 
-    def balance(self, gain_CN: Array, class_C: Array, pair_P: Array, split_PN: Array, sweeps: int) -> Array:
-        """Balance the splits in place; returns gain - lambda + shares (C,N).
+    def worth(self, rows_N: NDArray[np.int64] | None = None, sweeps: int = _SWEEPS, smoothing: float = 0.0) -> Array:
+        """q, what selecting each of these features is worth to all classes at these prices (N,).
 
-        The best split for a pair, the others given, makes the two classes' totals as equal as it can.
+        Args:
+            rows_N: features; None takes all.
+            sweeps: how often to balance the splits of each feature first.
+            smoothing: width over which max(0, ·) is rounded; a rounded worth is larger.
         """
-        total_CN = gain_CN - class_C[:, None]
-        np.clip(split_PN, 0.0, pair_P[:, None], out=split_PN)
-        first_P, second_P = self.pairs[:, 0], self.pairs[:, 1]
-        for group in self.groups:
-            total_CN[first_P[group]] += split_PN[group]
-            total_CN[second_P[group]] += pair_P[group, None] - split_PN[group]
-        for _ in range(sweeps):
-            for group in self.groups:
-                whole = pair_P[group, None]
-                first = total_CN[first_P[group]] - split_PN[group]
-                second = total_CN[second_P[group]] - (whole - split_PN[group])
-                share = np.clip((second + whole - first) / 2, 0.0, whole)
-                total_CN[first_P[group]] = first + share
-                total_CN[second_P[group]] = second + whole - share
-                split_PN[group] = share
-        return total_CN
-
-    def worth(self, sweeps: int = 3) -> Array:
-        """q, what selecting each feature is worth to all classes at these prices (F,)."""
-        total_CF = self.balance(self.gain_CF, self.class_C, self.pair_P, self.split_PF, sweeps)
-        worth_F: Array = np.maximum(total_CF, 0.0).sum(axis=0)
-        return worth_F
+        rows_N = np.arange(len(self.gain_FC)) if rows_N is None else rows_N
+        worth_N = np.empty(len(rows_N))
+        _worth(rows_N, self._state(self.class_C, self.pair_P, smoothing), sweeps, worth_N)
+        return worth_N
 
     def descend(self, rows_N: NDArray[np.int64], use_N: Array, offset_N: Array, penalty: float, steps: int) -> Array:
         """Lower the augmented Lagrangian in the prices by a few quasi-Newton steps.
@@ -105,48 +82,119 @@ class ClassPrices:
             The smoothed worth q of these features.
         """
         # Features far from being selected don't matter for a few steps.
-        excess_N = self._smoothed(rows_N) + offset_N + use_N / penalty
+        fixed_N = offset_N + use_N / penalty
+        excess_N = self.worth(rows_N, _SWEEPS, self.smoothing) + fixed_N
         near_N = excess_N > -_MARGIN * excess_N.max(initial=0.0)
-        everything_N, rows_N = rows_N, rows_N[near_N]
-        offset_N, use_N = offset_N[near_N], use_N[near_N]
-        gain_CN, split_PN = self.gain_CF[:, rows_N], self.split_PF[:, rows_N]
-        num_classes, smooth, per_class = len(gain_CN), self.smoothing, self.per_class
-        first_P, second_P = self.pairs[:, 0], self.pairs[:, 1]
+        near_rows, near_fixed = rows_N[near_N], fixed_N[near_N]
+        num_classes, per_class = len(self.class_C), float(self.per_class)
 
         def lagrangian(prices: Array) -> tuple[float, Array]:
             class_C, pair_P = prices[:num_classes], np.maximum(prices[num_classes:], 0.0)
-            scaled = self.balance(gain_CN, class_C, pair_P, split_PN, 1) / smooth
-            decay = np.exp(-np.abs(scaled))
-            worth_N = smooth * (np.maximum(scaled, 0.0) + np.log1p(decay)).sum(axis=0)
-            active_CN = np.where(scaled > 0, 1.0, decay) / (1.0 + decay)
-            excess_N = np.maximum(worth_N + offset_N + use_N / penalty, 0.0)
-            shared_P = np.minimum(active_CN[first_P], active_CN[second_P]) @ (penalty * excess_N)
-            value = per_class * class_C.sum() - (per_class - 1) * pair_P.sum() + penalty / 2 * excess_N @ excess_N
-            slope = np.concatenate([per_class - active_CN @ (penalty * excess_N), shared_P - (per_class - 1)])
-            return float(value), slope
+            slope_D = np.concatenate([np.full(num_classes, per_class), np.full(len(pair_P), 1.0 - per_class)])
+            state = self._state(class_C, pair_P, self.smoothing)
+            value = _excess(near_rows, state, near_fixed, penalty, slope_D)
+            return value + per_class * class_C.sum() - (per_class - 1) * pair_P.sum(), slope_D
 
         bounds = [(None, None)] * num_classes + [(0.0, None)] * len(self.pairs)
         start = np.concatenate([self.class_C, self.pair_P])
         found = minimize(
-            lagrangian, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": steps, "maxcor": 10}
+            lagrangian,
+            start,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=bounds,
+            options={"maxiter": steps, "maxcor": 10, "ftol": 0.0, "gtol": 0.0},
         )
         self.class_C, self.pair_P = found.x[:num_classes].copy(), np.maximum(found.x[num_classes:], 0.0)
-        lagrangian(found.x)
-        self.split_PF[:, rows_N] = split_PN
-        return self._smoothed(everything_N)
+        return self.worth(rows_N, _SWEEPS, self.smoothing)
 
-    def _smoothed(self, rows_N: NDArray[np.int64]) -> Array:
-        """The worth q of these features, smoothed, their splits balanced by one sweep."""
-        split_PN = self.split_PF[:, rows_N]
-        scaled = self.balance(self.gain_CF[:, rows_N], self.class_C, self.pair_P, split_PN, 1) / self.smoothing
-        self.split_PF[:, rows_N] = split_PN
-        worth_N: Array = self.smoothing * (np.maximum(scaled, 0.0) + np.log1p(np.exp(-np.abs(scaled)))).sum(axis=0)
-        return worth_N
+    def _state(self, class_C: Array, pair_P: Array, smoothing: float) -> _State:
+        return _State(self.gain_FC, class_C, pair_P, self.pairs, self.split_FP, smoothing)
 
     def copy(self) -> ClassPrices:
         """A copy whose prices don't change with these."""
         other = object.__new__(ClassPrices)
         other.__dict__.update(self.__dict__)
         other.class_C, other.pair_P = self.class_C.copy(), self.pair_P.copy()
-        other.split_PF = self.split_PF.copy()
+        other.split_FP = self.split_FP.copy()
         return other
+
+
+class _State(NamedTuple):
+    """What the inner loops work on."""
+
+    gain_FC: Array
+    class_C: Array
+    pair_P: Array
+    pairs: NDArray[np.int64]
+    split_FP: Array
+    smoothing: float
+
+
+@compiled
+def _totals(f: Any, state: Any, sweeps: Any, total_C: Any) -> None:  # pragma: no cover - compiled
+    """Fill in gain - lambda + shares of one feature, its splits balanced in place.
+
+    The best split for a pair, the others given, makes the two classes' totals as equal as it can.
+    """
+    pair_P, pairs, split_FP = state.pair_P, state.pairs, state.split_FP
+    for c in range(len(total_C)):
+        total_C[c] = state.gain_FC[f, c] - state.class_C[c]
+    for p in range(len(pair_P)):
+        split_FP[f, p] = min(max(split_FP[f, p], 0.0), pair_P[p])
+        total_C[pairs[p, 0]] += split_FP[f, p]
+        total_C[pairs[p, 1]] += pair_P[p] - split_FP[f, p]
+    for _ in range(sweeps):
+        moved = 0.0
+        for p in range(len(pair_P)):
+            c, d, whole = pairs[p, 0], pairs[p, 1], pair_P[p]
+            first, second = total_C[c] - split_FP[f, p], total_C[d] - (whole - split_FP[f, p])
+            share = min(max((second + whole - first) / 2, 0.0), whole)
+            total_C[c], total_C[d] = first + share, second + whole - share
+            moved = max(moved, abs(share - split_FP[f, p]))
+            split_FP[f, p] = share
+        if moved <= _BALANCED * state.smoothing:
+            break
+
+
+@compiled
+def _worth(rows_N: Any, state: Any, sweeps: Any, worth_N: Any) -> None:  # pragma: no cover - compiled
+    total_C = np.empty(len(state.class_C))
+    for i in range(len(rows_N)):
+        _totals(rows_N[i], state, sweeps, total_C)
+        worth = 0.0
+        for c in range(len(total_C)):
+            worth += max(total_C[c], 0.0)
+            if abs(total_C[c]) < _NEGLIGIBLE * state.smoothing:
+                worth += state.smoothing * np.log1p(np.exp(-abs(total_C[c]) / state.smoothing))
+        worth_N[i] = worth
+
+
+@compiled
+def _excess(rows_N: Any, state: Any, fixed_N: Any, penalty: Any, slope_D: Any) -> Any:  # pragma: no cover - compiled
+    """penalty/2 Σ max(0, q_f + fixed_f)²; its slopes in the classes' and the pairs' prices are added up.
+
+    With the splits balanced, what a pair's price gains is worth to it what the less active of its classes gains.
+    """
+    num_classes, pairs, smoothing = len(state.class_C), state.pairs, state.smoothing
+    total_C, active_C = np.empty(num_classes), np.empty(num_classes)
+    value = 0.0
+    for i in range(len(rows_N)):
+        _totals(rows_N[i], state, _SWEEPS, total_C)
+        excess = fixed_N[i]
+        for c in range(num_classes):
+            total = total_C[c]
+            active_C[c] = 1.0 if total > 0.0 else 0.0
+            excess += max(total, 0.0)
+            if abs(total) < _NEGLIGIBLE * smoothing:
+                decay = np.exp(-abs(total) / smoothing)
+                excess += smoothing * np.log1p(decay)
+                active_C[c] = (1.0 if total > 0.0 else decay) / (1.0 + decay)
+        if excess <= 0.0:
+            continue
+        value += penalty / 2 * excess * excess
+        for c in range(num_classes):
+            slope_D[c] -= penalty * excess * active_C[c]
+        for p in range(len(pairs)):
+            slope_D[num_classes + p] += penalty * excess * min(active_C[pairs[p, 0]], active_C[pairs[p, 1]])
+    return value

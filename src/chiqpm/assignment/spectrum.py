@@ -36,6 +36,11 @@ class NegativePart:
         values, vectors = eigh(single, overwrite_a=False, check_finite=False, driver="evd")
         return self._part(values, vectors)
 
+    def grow(self, size: int) -> None:
+        """Go on with matrices of a larger size, whose new entries matter little at first."""
+        if self.basis is not None:
+            self.basis = np.pad(self.basis, ((0, size - len(self.basis)), (0, 0)))
+
     def _part(self, values: Single, vectors: Single) -> Single:
         count = int(np.searchsorted(values, 0.0))
         wanted = count + max(_SPARE, count // 8)
