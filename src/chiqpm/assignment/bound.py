@@ -96,14 +96,15 @@ def evaluate(
     level = float(
         eigh(matrix, eigvals_only=True, subset_by_index=[size - 1, size - 1], overwrite_a=True, check_finite=False)[0]
     )
-    # Each worth is a sum over classes of differences, each pair's share being part of two.
-    per_term = float(np.abs(prices.gain_FC).max() + np.abs(prices.class_C).max() + prices.pair_P.sum())
+    # Each worth is a sum over classes of differences; each pair's share is part of two.
     terms = len(prices.class_C) + 2 * len(prices.pair_P)
-    level += 8 * _EPS * (size * norm + terms * per_term)
+    largest = float(np.abs(prices.gain_FC).max() + np.abs(prices.class_C).max() + prices.pair_P.sum())
+    rounding = 8 * _EPS * (size * norm + terms * (largest + float(np.abs(worth_F).max())))
+    level += rounding
     others_F = problem.allowed_F.copy()
     others_F[core_N] = False
     outside_M = np.flatnonzero(others_F)
-    excess_M = _outside(problem, worth_F, core_N, multiplier_N, outside_M) - level
+    excess_M = _outside(problem, worth_F, core_N, multiplier_N, outside_M) + rounding - level
     order = np.argsort(-excess_M, kind="stable")
     order = order[excess_M[order] > 0]
     total = prices.constant + kept * level + float(excess_M[order[:kept]].sum())
@@ -137,7 +138,7 @@ def certify(
     pairs: NDArray[np.int64] | None = None,
     guess_K: NDArray[np.int64] | None = None,
     core_size: int = _FIRST_CORE,
-    iterations: int = 300,
+    iterations: int = 800,
     deadline: float = float("inf"),
     target: float = -float("inf"),
     progress: Callable[[float, float], bool | None] | None = None,

@@ -10,8 +10,8 @@ from scipy.linalg import eigh
 
 Single = NDArray[Any]
 
-_DEGREE = 6
-_LARGEST_SHARE = 0.3
+_DEGREE = 4
+_LARGEST_SHARE = 0.45
 _SPARE = 10
 
 
