@@ -30,7 +30,7 @@ def searched(seed, classes=14, **options):
         progress=lambda fraction, objective: None,
     )
     search.run()
-    return problem, search.state, search.satisfied_pairs()
+    return problem, search.annealer.state, search.satisfied_pairs()
 
 
 def assert_true(problem, state, satisfied):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import combinations
-from math import comb
 
 import numpy as np
 import pytest
@@ -16,66 +15,9 @@ from chiqpm.assignment.prices import ClassPrices
 from chiqpm.errors import ChiqpmError
 
 
-def brute_force(problem):
-    """The optimum by trying every selection and every assignment; -inf when there is none."""
-    kept, per_class, classes = problem.kept_features, problem.features_per_class, problem.num_classes
-    rows = [frozenset(row) for row in combinations(range(kept), per_class)]
-    before = [[int(c) for pair in problem.pairs.tolist() for c in pair if d in pair and c < d] for d in range(classes)]
-    best = -np.inf
-    for selection in combinations(np.flatnonzero(problem.allowed_F).tolist(), kept):
-        place = {f: k for k, f in enumerate(selection)}
-        needed = [{place.get(f, -1) for c, f in problem.required if c == d} for d in range(classes)]
-        chosen = np.array(selection)
-        base = problem.bias_F[chosen].sum() - np.triu(problem.penalty_FF[np.ix_(chosen, chosen)], 1).sum()
-        value = [[problem.gain_FC[chosen[list(row)], c].sum() for row in rows] for c in range(classes)]
-
-        def extend(taken, total, needed=needed, value=value):
-            nonlocal best
-            c = len(taken)
-            if c == classes:
-                best = max(best, total)
-                return
-            for i, row in enumerate(rows):
-                if i in taken or not needed[c] <= row:
-                    continue
-                if all(len(row & rows[taken[d]]) == per_class - 1 for d in before[c]):
-                    extend([*taken, i], total + value[c][i])
-
-        extend([], base)
-    return best
-
-
-def random_problem(seed, **options):
-    generator = np.random.default_rng(seed)
-    features = int(generator.integers(4, 7))
-    kept = int(generator.integers(3, min(features, 5) + 1))
-    per_class = int(generator.integers(1, kept))
-    classes = int(generator.integers(2, min(5, comb(kept, per_class)) + 1))
-    redundancy = np.triu(generator.random((features, features)) * (generator.random((features, features)) < 0.5), 1)
-    return AssignmentProblem(
-        generator.normal(size=(features, classes)),
-        redundancy,
-        0.3 * generator.normal(size=features),
-        kept,
-        per_class,
-        float(generator.choice([0, 0.5, 1.0])),
-        **options,
-    )
-
-
-def large(seed=0, features=60, classes=30, kept=20, **options):
-    generator = np.random.default_rng(seed)
-    similarity = generator.normal(size=(features, classes))
-    similarity /= np.abs(similarity).max()
-    redundancy = np.triu(np.maximum(np.corrcoef(similarity), 0), 1)
-    return AssignmentProblem(
-        similarity, redundancy / redundancy.max(), generator.normal(size=features) * 0.1, kept, 4, 0.5, **options
-    )
-
-
 @settings(max_examples=30, deadline=None)
-@given(st.integers(0, 100_000))
-def test_every_method_finds_the_optimum_of_tiny_problems(seed):
+@given(seed=st.integers(0, 100_000))
+def test_every_method_finds_the_optimum_of_tiny_problems(brute_force, random_problem, seed):
     problem = random_problem(seed)
     optimum = brute_force(problem)
     found = solve(problem, effort=0.05, seed=seed)
@@ -97,8 +39,8 @@ def test_every_method_finds_the_optimum_of_tiny_problems(seed):
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.integers(0, 100_000))
-def test_wishes_are_kept(seed):
+@given(seed=st.integers(0, 100_000))
+def test_wishes_are_kept(brute_force, random_problem, seed):
     generator = np.random.default_rng(seed)
     plain = random_problem(seed)
     features = generator.permutation(plain.num_features)
@@ -113,7 +55,7 @@ def test_wishes_are_kept(seed):
         assert found.objective == pytest.approx(optimum, abs=1e-6)
 
 
-def test_search_is_feasible_repeatable_and_better_than_its_start():
+def test_search_is_feasible_repeatable_and_better_than_its_start(large):
     problem = large()
     first, second = solve(problem, effort=0.1, seed=3), solve(problem, effort=0.1, seed=3)
     assert np.array_equal(first.weight_CK, second.weight_CK)
@@ -127,7 +69,7 @@ def test_search_is_feasible_repeatable_and_better_than_its_start():
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_the_answer_depends_on_the_seed_and_not_on_how_often_it_is_reported(monkeypatch, seed):
+def test_the_answer_depends_on_the_seed_and_not_on_how_often_it_is_reported(large, monkeypatch, seed):
     problem = large()
     answers = []
     for seconds in (0.0, 1e9):
@@ -137,7 +79,7 @@ def test_the_answer_depends_on_the_seed_and_not_on_how_often_it_is_reported(monk
     assert np.array_equal(answers[0].weight_CK, answers[1].weight_CK)
 
 
-def test_a_fixed_row_stays_fixed_in_the_search():
+def test_a_fixed_row_stays_fixed_in_the_search(large):
     required = [(7, f) for f in (3, 9, 20, 41)]
     problem = large(required=required, forbidden_features=[0, 1])
     found = solve(problem, effort=0.05)
@@ -145,14 +87,14 @@ def test_a_fixed_row_stays_fixed_in_the_search():
     assert not {0, 1} & set(found.selection_K.tolist())
 
 
-def test_given_pairs_replace_the_nearest():
+def test_given_pairs_replace_the_nearest(large):
     chain = [(c, c + 1) for c in range(29)]
     problem = large(pairs=chain)
     found = solve(problem, effort=0.05)
     assert found.pairs_satisfied == 29
 
 
-def test_a_clique_of_classes_that_is_too_large_is_reported():
+def test_a_clique_of_classes_that_is_too_large_is_reported(large):
     clique = list(combinations(range(10), 2))
     problem = large(pairs=clique, kept=8)
     found = solve(problem, effort=0.02, time_limit=3)
@@ -161,14 +103,14 @@ def test_a_clique_of_classes_that_is_too_large_is_reported():
     assert "no assignment was found" in found.dropped[0].reason
 
 
-def test_contradicting_rows_are_named():
+def test_contradicting_rows_are_named(large):
     required = [(0, f) for f in (0, 1, 2, 3)] + [(1, f) for f in (4, 5, 6, 7)]
     found = solve(large(required=required, pairs=[(0, 1)]), effort=0.02)
     assert found.dropped[0].classes == (0, 1)
     assert "8 different features" in found.dropped[0].reason
 
 
-def test_time_limit_and_progress():
+def test_time_limit_and_progress(large):
     seen = []
     found = solve(large(), effort=1000, time_limit=1.0, progress=seen.append)
     assert found.seconds < 20
@@ -176,7 +118,7 @@ def test_time_limit_and_progress():
     assert max(report.objective for report in seen) <= found.objective + 1e-9
 
 
-def test_interruption_returns_the_best_so_far():
+def test_interruption_returns_the_best_so_far(large):
     def stop(_report):
         raise KeyboardInterrupt
 
@@ -186,7 +128,7 @@ def test_interruption_returns_the_best_so_far():
     assert problem.check(found.selection_K, found.weight_CK).feasible
 
 
-def test_separation_is_rewarded():
+def test_separation_is_rewarded(large):
     problem = large()
     separation = np.zeros((60, len(problem.pairs)))
     separation[5] = -1.0
@@ -216,17 +158,17 @@ def test_tight_problem_uses_every_combination():
         ({"separation_FP": np.zeros((60, 15)), "separation_weight": -1}, "separation_weight"),
     ],
 )
-def test_wrong_arguments_are_refused(options, said):
+def test_wrong_arguments_are_refused(large, options, said):
     with pytest.raises(ChiqpmError, match=said):
         solve(large(), **options)
 
 
-def test_highs_says_when_it_had_no_time():
+def test_highs_says_when_it_had_no_time(large):
     with pytest.raises(ChiqpmError, match="no feasible assignment within"):
         solve(large(features=200, classes=100, kept=40), method="highs", time_limit=0.05)
 
 
-def test_certificate_of_a_solve_holds_and_can_be_recomputed_in_higher_precision():
+def test_certificate_of_a_solve_holds_and_can_be_recomputed_in_higher_precision(large):
     problem = large()
     found = solve(problem, effort=0.2, certify=True, gap=0.001)
     assert found.objective <= found.bound < found.objective * 1.25
@@ -270,7 +212,7 @@ def test_any_multipliers_prove_a_bound(seed):
     assert proven.bound >= optimum
 
 
-def test_certificate_stops_at_its_target_and_its_deadline():
+def test_certificate_stops_at_its_target_and_its_deadline(large):
     problem = large()
     seen = []
     certify(problem, iterations=50, target=1e9, progress=lambda *report: seen.append(report))

@@ -12,6 +12,8 @@ from chiqpm.assignment.linearised import Linearised
 from chiqpm.assignment.problem import AssignmentProblem
 from chiqpm.assignment.solvers import RUNNERS
 
+_QUICK = 400
+
 
 @dataclass(frozen=True)
 class ExactResult:
@@ -25,12 +27,18 @@ class ExactResult:
     """Whether it proved that no solution exists."""
 
 
+def is_quick(problem: AssignmentProblem) -> bool:
+    """Whether the whole problem is so small that a mixed-integer solver takes seconds."""
+    return problem.num_features * problem.num_classes <= _QUICK
+
+
 def solve_exactly(
     problem: AssignmentProblem,
     *,
     time_limit: float,
     gap: float = 0.0,
     selection_K: NDArray[np.int64] | None = None,
+    features_N: NDArray[np.int64] | None = None,
     start: tuple[NDArray[np.int64], NDArray[np.uint8]] | None = None,
     seed: int = 0,
     solver: str = "highs",
@@ -42,12 +50,16 @@ def solve_exactly(
         time_limit: seconds of wall time.
         gap: relative gap between solution and bound at which to stop.
         selection_K: fix the selection to these features; None lets the solver choose.
+        features_N: the only features that may be selected (N,), ascending; None allows all.
         start: a feasible solution to begin with.
         seed: random seed of the solver.
         solver: ``"highs"``, ``"scip"`` or ``"gurobi"``.
     """
     deadline = time.monotonic() + time_limit
-    features_N = np.arange(problem.num_features) if selection_K is None else np.asarray(selection_K)
+    if selection_K is not None:
+        features_N = np.asarray(selection_K)
+    elif features_N is None:
+        features_N = np.arange(problem.num_features)
     model = Linearised(problem, features_N, fixed=selection_K is not None)
     if model.contradiction:
         return ExactResult(None, None, -float("inf"), True)

@@ -1,4 +1,4 @@
-"""Simulated annealing over selections whose rows respect the forced pairs at every step."""
+"""The search: several annealed solutions, mixed with each other until the best of them stands."""
 
 from __future__ import annotations
 
@@ -9,66 +9,37 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from chiqpm.assignment.arrays import Features
+from chiqpm.assignment.annealer import Annealer
+from chiqpm.assignment.elite import is_small, mix_exactly
 from chiqpm.assignment.problem import AssignmentProblem
-from chiqpm.assignment.state import SearchState
 
 _REPORT_SECONDS = 0.2
-_BATCH = 64
-_NEIGHBOURHOOD = 8
-_SHORT_LIST, _LISTED_STEPS = 256, 2048
-_DRAW_HOT, _DRAW_COLD = 7.0, 0.7
 _PAIR_FREE_STEPS = 60
-_SELECTION_STEPS = 600
-_REPAIR_STEPS = 8000
-_REPAIR_ATTEMPTS = 4
-_ROW_STEPS = 1500
-_RENEWALS = 60
-_FIRST_SHARE, _ROUND_STEPS, _MOST_ROUNDS, _COOLEST = 0.5, 60, 30, 0.7
 _FREE_HOT, _FREE_COLD = 0.4, 0.04
+_STEPS = 600
+_MEMBER_STEPS, _MOST_MEMBERS, _ANNEALED_SHARE = 100, 4, 0.5
+_CHILD_SHARE, _COOLEST, _MIXED = 0.2, 0.7, 0.7
+_SMALL_STEPS, _SMALL_MEMBER_STEPS, _SMALL_MEMBERS, _CROWD = 9600, 150, 6, 1.5
 _HOT, _COLD = 0.12, 0.015
-_ROW_HOT, _ROW_COLD = 0.17, 0.006
+_LEAST_GAIN = 1e-9
 
 
 @dataclass
 class Incumbent:
-    """The best solution so far, in the search's own terms."""
+    """A solution in the search's own terms."""
 
     selection_K: NDArray[np.int64]
     rows_CN: NDArray[np.int64]
     rewarded: float
     """Objective plus the reward for separation."""
 
-
-def greedy_selection(problem: AssignmentProblem) -> NDArray[np.int64]:
-    """Add one feature at a time, each where it raises the objective of the problem without pairs most.
-
-    Returns:
-        K allowed features, the required ones first.
-    """
-    gain_FC, per_class = problem.gain_FC, problem.features_per_class
-    every_class = np.arange(problem.num_classes)
-    best_CN = np.full((problem.num_classes, per_class), gain_FC.min())
-    redundancy_F = np.zeros(problem.num_features)
-    open_F = problem.allowed_F.copy()
-    selected: list[int] = []
-    required = sorted({f for _, f in problem.required})
-    while len(selected) < problem.kept_features:
-        if len(selected) < len(required):
-            feature = required[len(selected)]
-        else:
-            score_F = np.maximum(gain_FC - best_CN.min(axis=1), 0.0).sum(axis=1) + problem.bias_F - redundancy_F
-            feature = int(np.where(open_F, score_F, -np.inf).argmax())
-        selected.append(feature)
-        open_F[feature] = False
-        redundancy_F += problem.penalty_FF[feature]
-        worst_C = best_CN.argmin(axis=1)
-        best_CN[every_class, worst_C] = np.maximum(best_CN[every_class, worst_C], gain_FC[feature])
-    return np.array(selected, dtype=np.int64)
+    def equals(self, other: Incumbent) -> bool:
+        """Whether both select the same features."""
+        return np.array_equal(np.sort(self.selection_K), np.sort(other.selection_K))
 
 
 class Search:
-    """One seeded search; `incumbent` is valid at any moment after `start`, so that it can be interrupted.
+    """One seeded search; `incumbent` is valid at any moment once it is set, so that it can be interrupted.
 
     Args:
         problem: the problem.
@@ -77,7 +48,7 @@ class Search:
         effort: multiplies the number of steps.
         separation_FP: what each feature is worth to each pair for telling it apart (F,P); the search rewards the
             largest value among the selected features, on top of the objective.
-        progress: called with the fraction done and the present objective.
+        progress: called with the fraction done and the best objective.
     """
 
     def __init__(
@@ -90,45 +61,33 @@ class Search:
         separation_FP: NDArray[np.float64],
         progress: Callable[[float, float], None],
     ) -> None:
-        self.problem, self.deadline, self.effort, self.progress = problem, deadline, effort, progress
-        self.state = SearchState(problem, greedy_selection(problem), seed)
-        self.separation_FP = separation_FP
-        self.done = 0.0
-        self.candidate_M = np.flatnonzero(problem.allowed_F)
-        self.pairs = problem.pairs
-        # Temperatures are in units of how much a feature's worth varies: to one class, and to all classes together.
-        self.row_unit = float(problem.gain_FC.std()) or 1.0
-        self.unit = self.row_unit * problem.num_classes**0.5
+        self.problem, self.progress = problem, progress
+        self.annealer = Annealer(problem, seed=seed, deadline=deadline, separation_FP=separation_FP)
+        self.generator = np.random.default_rng([seed, 1])
+        self.small = is_small(problem) and separation_FP.size == 0
+        self.total = max(int((_SMALL_STEPS if self.small else _STEPS) * problem.kept_features * effort), 1)
+        self.left = self.total
+        self.reported = 0.0
         self.incumbent: Incumbent | None = None
 
-    def run(self) -> None:
-        """Pair-free start, repair of the pairs, then the annealing of both together."""
-        slots = self.problem.kept_features
-        self._compile()
-        if slots > self.problem.features_per_class:
-            self._anneal_selection(int(_PAIR_FREE_STEPS * slots), _FREE_HOT, _FREE_COLD, share=0.1)
-        self._repair()
-        self._anneal_rows()
-        self._record()
-        steps = int(_SELECTION_STEPS * slots * self.effort)
-        self._anneal_selection(int(_FIRST_SHARE * steps), _HOT, _COLD, share=0.9 * _FIRST_SHARE)
-        self._anneal_rows()
-        self._record()
-        self._reheat(int((1 - _FIRST_SHARE) * steps))
+    @property
+    def pairs(self) -> NDArray[np.int64]:
+        """The class pairs that are to hold (P,2)."""
+        return self.problem.pairs
 
-    def _reheat(self, steps: int) -> None:
-        """Leave the best solution and come back, again and again, each time from another temperature."""
-        generator = np.random.default_rng(self.state.random)
-        rounds = max(1, min(_MOST_ROUNDS, steps // (_ROUND_STEPS * self.problem.kept_features)))
-        for left in range(rounds, 0, -1):
-            if time.monotonic() > self.deadline or self.incumbent is None:
-                break
-            self.state.set_solution(self.incumbent.selection_K, self.incumbent.rows_CN)
-            hot = _HOT * (_COLD / _HOT) ** generator.uniform(0.0, _COOLEST)
-            self.done = 1.0 - (1.0 - _FIRST_SHARE) * left / rounds
-            self._anneal_selection(steps // rounds, hot, _COLD, share=0.9 / left)
-            self._anneal_rows()
-            self._record()
+    def run(self) -> None:
+        """Pair-free start, repair of the pairs, then families of solutions until the steps are used up."""
+        annealer, slots = self.annealer, self.problem.kept_features
+        annealer.compile()
+        if slots > self.problem.features_per_class:
+            seconds = 0.1 * (annealer.deadline - time.monotonic())
+            annealer.anneal_selection(int(_PAIR_FREE_STEPS * slots), _FREE_HOT, _FREE_COLD, seconds=seconds)
+        annealer.repair()
+        annealer.anneal_rows()
+        origin = self._present()
+        self.incumbent = origin
+        while self._goes_on():
+            self._family(origin)
 
     def satisfied_pairs(self) -> NDArray[np.int64]:
         """The forced pairs that hold in the incumbent (P,2); the others were given up."""
@@ -140,125 +99,86 @@ class Search:
         satisfied_P2: NDArray[np.int64] = self.pairs[shared_P == self.problem.features_per_class - 1]
         return satisfied_P2
 
-    def _compile(self) -> None:
-        """Compile what isn't compiled yet, which happens once per installation and doesn't count as search time."""
-        from chiqpm.assignment.renewal import renew
-        from chiqpm.assignment.repair import repair
-        from chiqpm.assignment.rows import anneal_rows
-        from chiqpm.assignment.selection_moves import anneal_selection, appraise
+    def _goes_on(self) -> bool:
+        return self.left > 0 and time.monotonic() < self.annealer.deadline
 
-        began = time.monotonic()
-        state, regions, rows = self.state, self.state.regions(), self.state.rows()
-        anneal_rows(0, 1.0, 1.0, state.random, rows)
-        renew(0, 0, 1.0, 1.0, 1.0, state.random, regions, rows)
-        repair(0, 1.0, 1.0, 0.0, state.random, self.pairs, rows)
-        features = self._features(self.candidate_M)
-        anneal_selection(0, 1.0, 1.0, state.random, features, regions, rows)
-        appraise(np.zeros(0), state.random, features._replace(fixed_K=np.ones_like(features.fixed_K)), regions, rows)
-        self.deadline += time.monotonic() - began
+    def _family(self, origin: Incumbent) -> None:
+        """Anneal some solutions, each from the origin, and mix them for as long as that is likely to help."""
+        slots = self.problem.kept_features
+        if self.small:
+            count, steps = _SMALL_MEMBERS, _SMALL_MEMBER_STEPS * slots
+        else:
+            share = _ANNEALED_SHARE * self.left
+            count = int(np.clip(share // (_MEMBER_STEPS * slots), 1, _MOST_MEMBERS))
+            steps = max(int(share) // count, 1)
+        members = [self._descend(origin, steps, _HOT) for _ in range(count) if self._goes_on()]
+        if self.small and self._goes_on():
+            self._mix_exactly(members)
+        elif not self.small:
+            self._mix(members, max(int(_CHILD_SHARE * steps), 1))
 
-    def _record(self) -> None:
-        reward = float(self.separation_FP[self.state.selection_K].max(axis=0).sum())
-        rewarded = self.state.objective + reward
-        if self.incumbent is None or rewarded > self.incumbent.rewarded:
-            self.incumbent = Incumbent(*self.state.snapshot(), rewarded)
+    def _mix(self, members: list[Incumbent], steps: int) -> None:
+        """Reheat the members, mostly with nothing but the features of another one to choose from."""
+        generator = self.generator
+        while self._goes_on():
+            i = int(generator.integers(len(members)))
+            hot = _HOT * (_COLD / _HOT) ** generator.uniform(0.0, _COOLEST)
+            listed_M = None
+            if len(members) > 1 and generator.uniform() < _MIXED:
+                j = (i + int(generator.integers(1, len(members)))) % len(members)
+                listed_M = np.union1d(members[i].selection_K, members[j].selection_K)
+            child = self._descend(members[i], steps, hot, listed_M)
+            if child.rewarded > members[i].rewarded + _LEAST_GAIN:
+                members[i] = child
+                others = [j for j in range(len(members)) if j != i and members[j].equals(child)]
+                if others:
+                    del members[min(i, others[0], key=lambda j: members[j].rewarded)]
 
-    def _features(self, candidate_M: NDArray[np.int64]) -> Features:
-        problem, state = self.problem, self.state
-        screen_MD = np.concatenate([problem.gain_FC[candidate_M], self.separation_FP[candidate_M]], axis=1)
-        return Features(
-            gain_FC=problem.gain_FC,
-            separation_FP=self.separation_FP,
-            screen_DM=np.ascontiguousarray(screen_MD.T, dtype=np.float32),
-            candidate_M=candidate_M,
-            bias_F=problem.bias_F,
-            penalty_FF=problem.penalty_FF,
-            redundancy_F=state.redundancy_F,
-            chosen_F=state.chosen_F,
-            fixed_K=state.fixed_K,
-            selection_K=state.selection_K,
-            base_D=np.empty(screen_MD.shape[1], dtype=np.float32),
-            score_M=np.empty(len(candidate_M), dtype=np.float32),
-            best_M=np.empty(len(candidate_M), dtype=np.float32),
-            region_M=np.empty(len(candidate_M), dtype=np.float32),
-        )
+    def _mix_exactly(self, members: list[Incumbent]) -> None:
+        """Find the best solution among the features that most of the members, or the best so far, selected."""
+        assert self.incumbent is not None
+        best_K = self.incumbent.selection_K
+        uses_F = np.bincount(np.concatenate([m.selection_K for m in members]), minlength=self.problem.num_features)
+        uses_F[best_K] += len(members) + 1
+        listed = np.argsort(-uses_F, kind="stable")[: int(_CROWD * len(best_K))]
+        listed = listed[uses_F[listed] > 0]
+        found = mix_exactly(self.problem, np.sort(listed), best_K, self.incumbent.rows_CN, self.annealer.deadline)
+        if found is not None:
+            self.annealer.state.set_solution(*found)
+            self._keep(self._present())
 
-    def _shortlist(self) -> Features:
-        """The candidates that would improve most, or worsen least, if exchanged for a selected feature now."""
-        from chiqpm.assignment.selection_moves import appraise
+    def _descend(
+        self, parent: Incumbent, steps: int, hot: float, listed_M: NDArray[np.int64] | None = None
+    ) -> Incumbent:
+        """Anneal from a solution; returns the best on the way."""
+        annealer = self.annealer
+        best = parent
+        steps = min(steps, self.left)
+        before = self.left
+        annealer.state.set_solution(parent.selection_K, parent.rows_CN)
 
-        if len(self.candidate_M) <= _SHORT_LIST + self.problem.kept_features:
-            return self._features(self.candidate_M)
-        state = self.state
-        margin_M = np.full(len(self.candidate_M), -np.inf)
-        appraise(margin_M, state.random, self._features(self.candidate_M), state.regions(), state.rows())
-        margin_M[np.isin(self.candidate_M, state.selection_K)] = np.inf
-        listed = np.argsort(-margin_M, kind="stable")[: _SHORT_LIST + self.problem.kept_features]
-        return self._features(np.sort(self.candidate_M[listed]))
+        def look(fraction: float) -> None:
+            # After every batch, whatever the time: what is found decides what follows.
+            nonlocal best
+            self.left = before - int(fraction * steps)
+            if annealer.rewarded > best.rewarded:
+                best = self._present()
+            self._keep(best)
 
-    def _anneal_selection(self, steps: int, hot: float, cold: float, share: float) -> None:
-        from chiqpm.assignment.renewal import renew
-        from chiqpm.assignment.selection_moves import anneal_selection
+        seconds = 0.9 * (annealer.deadline - time.monotonic()) * steps / before
+        annealer.anneal_selection(steps, hot, _COLD, seconds=seconds, listed_M=listed_M, after_batch=look)
+        annealer.anneal_rows()
+        look(1.0)
+        return best
 
-        state = self.state
-        regions, rows = state.regions(), state.rows()
-        began = reported = time.monotonic()
-        allowance = max(share * (self.deadline - began), 1e-3)
-        fraction, done = 0.0, 0
-        while done < steps and fraction < 1.0:
-            if done % _LISTED_STEPS == 0:
-                features = self._shortlist()
-            batch = min(_BATCH, steps - done)
-            following = min(fraction + batch / steps, 1.0)
-            temperature, later = (self.unit * hot * (cold / hot) ** f for f in (fraction, following))
-            if len(regions.grouped):
-                drawn = temperature * self.row_unit / self.unit
-                draws = (_DRAW_HOT * drawn, _DRAW_COLD * drawn)
-                renew(batch, _NEIGHBOURHOOD, *draws, temperature, state.random, regions, rows)
-            anneal_selection(batch, temperature, later, state.random, features, regions, rows)
-            done += batch
-            now = time.monotonic()
-            fraction = max(done / steps, (now - began) / allowance)
-            if self.incumbent is None:
-                continue
-            # After every batch, whatever the time: what is recorded decides where a reheating begins.
-            self._record()
-            if now - reported > _REPORT_SECONDS or fraction >= 1.0:
-                reported = now
-                share_done = _FIRST_SHARE if self.done == 0.0 else 1.0 - self.done
-                self.progress(min(self.done + share_done * fraction, 1.0), self.incumbent.rewarded)
+    def _present(self) -> Incumbent:
+        return Incumbent(*self.annealer.state.snapshot(), self.annealer.rewarded)
 
-    def _anneal_rows(self) -> None:
-        """Anneal the rows of the present selection."""
-        from chiqpm.assignment.renewal import renew
-        from chiqpm.assignment.rows import anneal_rows
-
-        state, regions, rows = self.state, self.state.regions(), self.state.rows()
-        steps = int(_ROW_STEPS * self.problem.num_classes * self.problem.features_per_class)
-        hot, cold = _ROW_HOT * self.row_unit, _ROW_COLD * self.row_unit
-        anneal_rows(steps, hot, cold, state.random, rows)
-        for _ in range(_RENEWALS if len(regions.grouped) else 0):
-            if time.monotonic() > self.deadline:
-                break
-            renew(len(regions.grouped), _NEIGHBOURHOOD, hot, cold, cold, state.random, regions, rows)
-
-    def _repair(self) -> None:
-        """Make the forced pairs hold; those that resist every attempt are dropped."""
-        from chiqpm.assignment.repair import repair
-
-        state, pairs_P2 = self.state, self.pairs
-        if not len(pairs_P2):
-            return
-        state.set_pairs(pairs_P2)
-        steps = _REPAIR_STEPS * len(pairs_P2)
-        left, best = -1, state.rows_CN.copy()
-        for _ in range(_REPAIR_ATTEMPTS):
-            energy = repair(steps, 0.5, 0.2, 0.2, state.random, pairs_P2, state.rows())
-            if left < 0 or energy < left:
-                left, best = energy, state.rows_CN.copy()
-            if left == 0 or time.monotonic() > self.deadline:
-                break
-        if left > 0:
-            state.set_rows(best)
-            shared_P = (state.has_CK[pairs_P2[:, 0]] & state.has_CK[pairs_P2[:, 1]]).sum(axis=1)
-            state.set_pairs(pairs_P2[shared_P == self.problem.features_per_class - 1])
+    def _keep(self, found: Incumbent) -> None:
+        """Remember the solution if it is the best so far, and report now and then."""
+        if self.incumbent is None or found.rewarded > self.incumbent.rewarded:
+            self.incumbent = found
+        now = time.monotonic()
+        if now - self.reported > _REPORT_SECONDS or self.left <= 0:
+            self.reported = now
+            self.progress(1.0 - max(self.left, 0) / self.total, self.incumbent.rewarded)

@@ -173,7 +173,7 @@ def appraise(margin_M: Any, random: Any, features: Any, regions: Any, rows: Any)
         if features.fixed_K[k]:
             continue
         old = features.selection_K[k]
-        change, present = empty_slot(k, random, features, regions, rows)
+        _, present = empty_slot(k, random, features, regions, rows)
         for m in range(len(margin_M)):
             f = features.candidate_M[m]
             score = features.score_M[m] + features.bias_F[f] - features.redundancy_F[f] + features.penalty_FF[old, f]

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from chiqpm.assignment.exact import solve_exactly
+from chiqpm.assignment.exact import is_quick, solve_exactly
 from chiqpm.assignment.pairs import sharing_pairs
 from chiqpm.assignment.problem import AssignmentProblem
 from chiqpm.assignment.run import Progress, Run, Solution
@@ -19,7 +19,6 @@ from chiqpm.errors import ChiqpmError
 
 _LOG = logging.getLogger(__name__)
 _METHODS = ("search", "highs", "scip", "gurobi")
-_SMALL = 400
 _SMALL_SECONDS = 20.0
 
 Method = Literal["search", "highs", "scip", "gurobi"]
@@ -125,7 +124,7 @@ def solve(
     deadline = began + time_limit
     found: Solution | None = None
     bound, interrupted, impossible = float("inf"), False, False
-    small = problem.num_features * problem.num_classes <= _SMALL and separation.size == 0
+    small = is_quick(problem) and separation.size == 0
     if method == "search":
         run = Run(problem, deadline, gap=gap, certify=certify and not small, progress=progress)
         found, bound, interrupted = run.search(seed=seed, effort=effort, separation_FP=separation)
