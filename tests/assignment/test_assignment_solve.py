@@ -181,7 +181,7 @@ def test_certificate_of_a_solve_holds_and_can_be_recomputed_in_higher_precision(
         assert proof.bound >= _recompute(problem, proof) > proof.bound - 1e-6
 
 
-def test_features_outside_the_core_are_bounded_too():
+def test_features_outside_the_core_are_bounded_too(large):
     problem = large()
     whole = certify(problem, iterations=100)
     few = np.argsort(-whole.multiplier_N)[:20]
@@ -192,8 +192,8 @@ def test_features_outside_the_core_are_bounded_too():
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 100_000))
-def test_any_multipliers_prove_a_bound(seed):
+@given(seed=st.integers(0, 100_000))
+def test_any_multipliers_prove_a_bound(brute_force, random_problem, seed):
     problem, generator = random_problem(seed), np.random.default_rng(seed)
     optimum = brute_force(problem)
     prices = ClassPrices(problem.gain_FC, problem.pairs, problem.features_per_class, problem.kept_features)
