@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from chiqpm.config import ComputeConfig, DenseConfig, FineTuneConfig, OptimiserConfig
+from chiqpm.errors import ChiqpmError
 from chiqpm.processes import Processes
 from chiqpm.training import CachedBatches, ImageBatches, fine_tune, stages, train_dense
 
@@ -192,6 +193,25 @@ def half(small, file, step, out):
     interrupt(patch, step)
     with pytest.raises(KeyboardInterrupt):
         train(small, file)
+
+
+def look_elsewhere(small, folder):
+    """Each process has a folder of its own, of which only the main one's holds a state."""
+    rank = Processes("cpu").rank
+    if rank == 0:
+        train(small, folder / str(rank) / "c.safetensors")
+    else:
+        with pytest.raises(ChiqpmError, match="process 1 does not find the state"):
+            train(small, folder / str(rank) / "c.safetensors")
+        (folder / "refused").touch()
+
+
+def test_processes_that_do_not_see_the_same_files_are_refused(together, small, tmp_path, monkeypatch):
+    for name in ("0", "1"):
+        (tmp_path / name).mkdir()
+    interrupted(small, tmp_path / "0" / "c.safetensors", monkeypatch, 3)
+    together(2, look_elsewhere, small, tmp_path)
+    assert (tmp_path / "refused").exists()
 
 
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])

@@ -116,7 +116,7 @@ def run(training: Training, *, checkpoint: Path | None = None, key: str = "", qu
 
     Raises:
         TrainingDivergedError: the loss or a weight became infinite or not a number.
-        ChiqpmError: fewer images than processes, or nothing to train.
+        ChiqpmError: fewer images than processes, nothing to train, or processes that don't see the same files.
     """
     processes = training.processes
     share = Share(processes.rank, processes.count, processes.compute.accumulation)
@@ -134,6 +134,7 @@ def run(training: Training, *, checkpoint: Path | None = None, key: str = "", qu
         kept = None if checkpoint is None else Checkpoint(checkpoint, key)
         # The states are read before the network is wrapped, which may copy them to other processes.
         found = None if kept is None else kept.load(training.model, optimiser)
+        _check_agreement(found, processes, checkpoint)
         stepper = Stepper(
             Forward(training.model, cached=training.cached),
             optimiser,
@@ -148,6 +149,17 @@ def run(training: Training, *, checkpoint: Path | None = None, key: str = "", qu
             processes.accelerator.free_memory()
     processes.align(training.model)
     return records
+
+
+def _check_agreement(found: dict[str, Any] | None, processes: Processes, checkpoint: Path | None) -> None:
+    """Refuse processes that would go on from different places: they would wait for each other for ever."""
+    own = None if found is None else (len(found["records"]), found["step"])
+    of_main = processes.on_main(lambda: own)
+    if own != of_main:
+        raise ChiqpmError(
+            f"process {processes.rank} does not find the state in {checkpoint} that the main process finds; all "
+            "processes, on whatever machines, need the same run directory (--out)"
+        )
 
 
 class _Round:
