@@ -144,7 +144,7 @@ def _own_step(
     """As the training loop does it."""
     model.dropout = SharedDropout(model.dropout.p)
     optimiser = build_optimiser(model.train(), [], _SGD)
-    forward = Forward(model, cached=False)
+    forward = Forward(model, cached=False, mixed=processes.compute.precision != "no")
     stepper = Stepper(forward, optimiser, loss, processes, dropouts=[model.dropout], accumulation=1)
     batch = Batch(images, labels, Rows(0, len(labels)))
 

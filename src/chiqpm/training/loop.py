@@ -136,7 +136,7 @@ def run(training: Training, *, checkpoint: Path | None = None, key: str = "", qu
         found = None if kept is None else kept.load(training.model, optimiser)
         _check_agreement(found, processes, checkpoint)
         stepper = Stepper(
-            Forward(training.model, cached=training.cached),
+            Forward(training.model, cached=training.cached, mixed=processes.compute.precision != "no"),
             optimiser,
             training.loss,
             processes,

@@ -35,17 +35,21 @@ class Forward(nn.Module):
     Args:
         model: the network.
         cached: inputs are activations of the frozen part of the backbone, not images.
+        mixed: the backbone computes in mixed precision.
     """
 
-    def __init__(self, model: DenseClassifier | CHiQPM, *, cached: bool) -> None:
+    def __init__(self, model: DenseClassifier | CHiQPM, *, cached: bool, mixed: bool = False) -> None:
         super().__init__()
         self.model = model
         self.cached = cached
+        self.mixed = mixed
 
     def forward(self, inputs: torch.Tensor) -> Output:
         """Classify a batch."""
         backbone = self.model.backbone
         maps_BFHW: torch.Tensor = backbone.forward_trainable(inputs) if self.cached else backbone(inputs)  # type: ignore[operator]
+        if not self.mixed:
+            return self.model.head(maps_BFHW)
         with torch.autocast(inputs.device.type, enabled=False):
             return self.model.head(maps_BFHW.float())
 
