@@ -49,6 +49,7 @@ __all__ = [
     "load",
     "write_weights",
 ]
+GPU_BATCH_SIZE = 64
 ImageLike = str | Path | Image.Image | NDArray[np.uint8]
 
 
@@ -96,6 +97,11 @@ class Classifier:
         """Where the model is."""
         return self.model.weight_CK.device
 
+    @property
+    def batch_size(self) -> int:
+        """How many images are best computed together where the model is."""
+        return BATCH_SIZE if self.device.type == "cpu" else GPU_BATCH_SIZE
+
     def to(self, device: str | torch.device) -> Classifier:
         """Move the model; "auto" chooses the best device there is."""
         place(self.model, find_device(str(device)))
@@ -134,8 +140,8 @@ class Classifier:
                 f"images are a path, a PIL image, a uint8 array or a sequence of them, received {type(images).__name__}"
             )
         predictions: list[Prediction] = []
-        for start in range(0, len(images), BATCH_SIZE):
-            pictures = [self._open(image) for image in images[start : start + BATCH_SIZE]]
+        for start in range(0, len(images), self.batch_size):
+            pictures = [self._open(image) for image in images[start : start + self.batch_size]]
             prepared = torch.stack([self.transform(picture) for picture in pictures])
             batch = self.predict_batch(prepared, coverage)
             predictions += predictions_of(batch, [self.frame(picture) for picture in pictures])

@@ -18,7 +18,6 @@ from chiqpm.bulk.rows import rows_of
 from chiqpm.classifier import Classifier
 from chiqpm.conformal.quantile import check_coverage
 from chiqpm.errors import ChiqpmError
-from chiqpm.inference import BATCH_SIZE
 from chiqpm.loading import affordable_workers, count_cores
 from chiqpm.progress import bar
 
@@ -65,7 +64,7 @@ def predict_files(
     *,
     coverage: float | None = None,
     workers: int | None = None,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
     overwrite: bool = False,
     quiet: bool = True,
 ) -> Summary:
@@ -80,7 +79,7 @@ def predict_files(
         out: `.csv` or `.jsonl`.
         coverage: probability with which the sets contain the truth; None takes the classifier's own.
         workers: loading processes; 0 loads in this one, None chooses.
-        batch_size: pictures that are computed together.
+        batch_size: pictures that are computed together; None chooses by the device.
         overwrite: begin again where a file is there.
         quiet: show no progress bar.
 
@@ -93,6 +92,7 @@ def predict_files(
         OSError: the file can't be written; what is written stays.
     """
     coverage = check_coverage(classifier.coverage if coverage is None else coverage)
+    batch_size = classifier.batch_size if batch_size is None else batch_size
     if batch_size < 1 or (workers is not None and workers < 0):
         raise ChiqpmError(f"batch_size must be 1 or more and workers 0 or more, received {batch_size} and {workers}")
     total = count_pictures(paths)

@@ -40,8 +40,8 @@ class Predict(Common):
     """Begin again where the file is there already (only with --out)."""
     coverage: float | None = None
     """Probability with which the set contains the truth; by default that of the run."""
-    batch_size: int = 16
-    """Pictures that are computed together."""
+    batch_size: int | None = None
+    """Pictures that are computed together; None chooses by the device."""
     workers: int | None = None
     """Processes that load pictures; 0 loads in the main process; None chooses by the machine and their number."""
     device: str = "auto"

@@ -32,6 +32,7 @@ def describe(classifier: Classifier) -> dict[str, Any]:
             "colours": "RGB",
             "size": classifier.data_config.image_size,
             "resize": classifier.data_config.resize,
+            "centre_share": classifier.data_config.centre_share,
             "interpolation": "bilinear, antialiased (Pillow's BILINEAR)",
             "range": [0.0, 1.0],
             "mean": list(backbone.mean),
