@@ -17,7 +17,7 @@ from PIL import Image
 from torch import nn
 
 from chiqpm.cli import main
-from chiqpm.conformal import APS, THR, ConformalPredictor, HierarchicalScore, SmallCalibrationWarning
+from chiqpm.conformal import APS, THR, ConformalPredictor, HierarchicalScore, SmallCalibrationWarning, TopK
 from chiqpm.conformal.hierarchy import branches
 from chiqpm.errors import ChiqpmError
 from chiqpm.export import export_onnx
@@ -122,7 +122,7 @@ SCORES = {
     "path": lambda weight: HierarchicalScore(weight, kind="path"),
     "evidence": lambda weight: HierarchicalScore(weight, kind="evidence"),
     "thr": lambda _: THR(),
-    "aps": lambda _: APS(),
+    "topk": lambda _: TopK(),
 }
 
 
@@ -222,7 +222,7 @@ def test_wrong_inputs_are_said_and_leave_nothing(small, monkeypatch, tmp_path):
     monkeypatch.setattr("chiqpm.export.onnx_file._TOLERANCE", -1.0)
     with pytest.raises(ChiqpmError, match="doesn't compute what PyTorch does: logits differ by"):
         export_onnx(small, tmp_path / "m.onnx")
-    monkeypatch.setattr(Small, "forward", lambda self, images: self.layer(images) * float(images.sum()))
+    monkeypatch.setattr(Small, "forward", lambda self, images: self.layer(images if images.sum() > 0 else -images))
     with pytest.raises(ChiqpmError, match="a classifier on lite0 can't be exported to ONNX: "):
         export_onnx(small, tmp_path / "m.onnx")
     assert not list(tmp_path.iterdir())

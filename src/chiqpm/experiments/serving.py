@@ -132,7 +132,7 @@ def _batches(classifier: Classifier, setting: Setting) -> dict[str, Any]:
     side = setting.image_size
     images = torch.randn(BATCH, 3, side, side, generator=torch.Generator().manual_seed(0))
     images = images.to(classifier.device, memory_format=torch.channels_last)
-    parts = images.split(BATCH_SIZE)
+    parts = [images[start : start + BATCH_SIZE] for start in range(0, BATCH, BATCH_SIZE)]
     backbone = classifier.model.backbone
 
     def explained() -> None:
@@ -230,12 +230,12 @@ def page(results: Mapping[str, Any]) -> str:
     lines = [
         "# Serving: what an answer costs beside its backbone",
         "",
-        "Measured by `python -m chiqpm.experiments.serving --out docs/benchmarks/serving.json`, which writes this page.",
-        "Random weights, 50 features, 5 a class, calibrated `branch` sets. *Backbone* is the network's own forward pass,",
-        "from prepared images to feature maps, in inference mode. An answer adds the head, the set, the path and its",
-        f"maps (`Classifier.predict_batch`, {BATCH_SIZE} at a time); an explanation adds tree, rivals and p-values as",
-        "Python values. Decoding is outside of both. Medians over interleaved rounds; ratios and differences are taken",
-        "within a round.",
+        "Measured by `python -m chiqpm.experiments.serving --out docs/benchmarks/serving.json`, which writes this",
+        "page. Random weights, 50 features, 5 a class, calibrated `branch` sets. *Backbone* is the network's own",
+        "forward pass, from prepared images to feature maps, in inference mode. An answer adds the head, the set, the",
+        f"path and its maps (`Classifier.predict_batch`, {BATCH_SIZE} at a time); an explanation adds tree, rivals and",
+        "p-values as Python values. Decoding is outside of both. Medians over interleaved rounds; ratios and",
+        "differences are taken within a round.",
         "",
     ]
     lines += ["| 64 images | " + " | ".join(_SHORT.values()) + " | answers / backbone (64 at once; 16 at a time) |"]

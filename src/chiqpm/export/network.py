@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from chiqpm.conformal import APS, RAPS, SAPS, THR, HierarchicalScore, Margin, Score, TopK
+from chiqpm.conformal import THR, HierarchicalScore, Score, TopK
 from chiqpm.conformal.hierarchy import Branches
 from chiqpm.model import CHiQPM
 
@@ -37,11 +37,14 @@ class ScoredNetwork(nn.Module):
 
 
 def can_score(score: Score) -> bool:
-    """Whether a score can be computed inside an exported network: it must have one number for each class."""
+    """Whether an exported network can make a score's sets.
+
+    The score must have one number for each class and draw nothing at random, and its numbers must lie further apart
+    than the rounding of another runtime: sums of probabilities, as in APS, RAPS and SAPS, crowd below 1.
+    """
     if isinstance(score, HierarchicalScore):
         return score.variants == 1 and score.depth == 1
-    plain = isinstance(score, THR | Margin | TopK | APS | RAPS | SAPS)
-    return plain and not getattr(score, "randomized", False)
+    return isinstance(score, THR) or (isinstance(score, TopK) and not score.randomized)
 
 
 def find_branches(features_BK: torch.Tensor, weight_CK: torch.Tensor, predicted_B: torch.Tensor) -> Branches:
@@ -52,7 +55,8 @@ def find_branches(features_BK: torch.Tensor, weight_CK: torch.Tensor, predicted_
     """
     num_features = weight_CK.shape[1]
     num_own = int(weight_CK[0].sum())
-    sorted_BK, order_BK = features_BK.sort(dim=1, descending=True, stable=True)
+    order_BK = _by_activation(features_BK)
+    sorted_BK = features_BK.gather(1, order_BK)
     owned_BCK = weight_CK[:, order_BK].permute(1, 0, 2) > 0
     own_BK = weight_CK[predicted_B].gather(1, order_BK) > 0
     parting_BC = _first(owned_BCK != own_BK[:, None], num_features)
@@ -72,3 +76,13 @@ def find_branches(features_BK: torch.Tensor, weight_CK: torch.Tensor, predicted_
 def _first(is_BCK: torch.Tensor, nowhere: int) -> torch.Tensor:
     """Return the first place that is true, or `nowhere`."""
     return torch.where(is_BCK.any(dim=2), is_BCK.long().argmax(dim=2), nowhere)
+
+
+def _by_activation(features_BK: torch.Tensor) -> torch.Tensor:
+    """Return the features' indices, the strongest first, by index on ties; stable sorting has no ONNX operator."""
+    num_features = features_BK.shape[1]
+    place_K = torch.arange(num_features, device=features_BK.device)
+    before_KK = place_K[None, :] < place_K[:, None]
+    own_BK1, other_B1K = features_BK[:, :, None], features_BK[:, None, :]
+    ahead_BKK = (other_B1K > own_BK1) | ((other_B1K == own_BK1) & before_KK)
+    return (-ahead_BKK.sum(dim=2)).topk(num_features, dim=1).indices

@@ -57,7 +57,7 @@ def export_onnx(classifier: Classifier, path: str | Path, *, opset: int = OPSET)
     is at most the threshold in the metadata. The file is compared with PyTorch by onnxruntime before it appears.
 
     Args:
-        classifier: any; a score that chooses a level or draws at random is left out.
+        classifier: any; without `scores` where `can_score` says that another runtime couldn't make its sets.
         path: the file.
         opset: version of the ONNX operators, 18 or newer.
 
@@ -119,7 +119,8 @@ def _convert(network: ScoredNetwork, side: int, outputs: tuple[str, ...], opset:
                 verbose=False,
             )
     except Exception as error:  # the exporter has no family of errors of its own
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        cause = error.__cause__ or error
+        reason = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
         raise ChiqpmError(f"a classifier on {name} can't be exported to ONNX: {reason}") from error
 
 
