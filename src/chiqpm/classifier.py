@@ -121,8 +121,8 @@ class Classifier:
         """Classify one image or several, each with its prediction set and its explanation.
 
         Args:
-            images: a path, a PIL image or an array (H, W, 3) or (H, W) of uint8; or a sequence of them, or an array
-                (B, H, W, 3) of uint8.
+            images: a path, a PIL image or an array (H, W, 3), (H, W, 4) or (H, W) of uint8; or a sequence of them, or
+                an array (B, H, W, 3) of uint8.
             coverage: probability, in (0, 1), with which the set contains the truth; None takes the classifier's own.
 
         Returns:
@@ -161,11 +161,12 @@ class Classifier:
         coverage = self.coverage if coverage is None else coverage
         predictor = self._calibrated()
         side = self.data_config.image_size
-        if not isinstance(images_B3SS, torch.Tensor) or images_B3SS.shape[1:] != (3, side, side):
-            found = tuple(images_B3SS.shape) if hasattr(images_B3SS, "shape") else type(images_B3SS).__name__
+        is_tensor = isinstance(images_B3SS, torch.Tensor)
+        if not is_tensor or images_B3SS.shape[1:] != (3, side, side) or len(images_B3SS) == 0:
+            found = tuple(images_B3SS.shape) if is_tensor else type(images_B3SS).__name__
             raise ChiqpmError(
-                f"a prepared batch must be a tensor (B, 3, {side}, {side}), received {found}; prepare pictures with "
-                "classifier.transform, or give them to classifier.predict"
+                f"a prepared batch must be a tensor (B, 3, {side}, {side}), received {found}; B is at least one image. "
+                "Prepare pictures with classifier.transform, or give them to classifier.predict"
             )
         with torch.inference_mode():
             output = self.model(images_B3SS.to(self.device, memory_format=torch.channels_last))
@@ -174,14 +175,20 @@ class Classifier:
             logits, features, path, maps = (
                 tensor.cpu().numpy() for tensor in (output.logits, output.features, path_Bn, maps_BnHW)
             )
+        scores = np.asarray(predictor.scores(logits, features))
+        if predictor.score.variants == 1:
+            # What `predict_set` does, without computing the scores again.
+            sets = predictor.threshold(coverage).admits({0: torch.from_numpy(scores)}).numpy()
+        else:
+            sets = np.asarray(predictor.predict_set(logits, features, coverage=coverage))
         return answer_batch(
             self._legend(),
             predictor,
             float(coverage),
             logits_BC=logits,
             features_BK=features,
-            sets_BC=np.asarray(predictor.predict_set(logits, features, coverage=coverage)),
-            scores_BC=np.asarray(predictor.scores(logits, features)),
+            sets_BC=sets,
+            scores_BC=scores,
             path_Bn=path,
             maps_BnHW=maps,
         )
@@ -218,9 +225,10 @@ class Classifier:
         if isinstance(image, (str, Path)):
             return load_image(image, max_pixels=self.data_config.max_pixels)
         if isinstance(image, np.ndarray):
-            if image.dtype != np.uint8 or image.ndim not in (2, 3):
+            if image.dtype != np.uint8 or image.shape[2:] not in ((), (3,), (4,)) or image.ndim < 2 or image.size == 0:
                 raise ChiqpmError(
-                    f"an image array must be uint8 with shape (H, W) or (H, W, 3), received {image.dtype} {image.shape}"
+                    "an image array must be uint8 with shape (H, W), (H, W, 3) or, with transparency, (H, W, 4), "
+                    f"received {image.dtype} {image.shape}"
                 )
             image = Image.fromarray(image)
         if not isinstance(image, Image.Image):
