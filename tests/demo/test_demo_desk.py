@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import sys
 import time
 import zlib
@@ -188,3 +189,11 @@ def test_listening_to_the_network_is_warned_of(small_run, monkeypatch, caplog, h
     with pytest.raises(ChiqpmError, match="Gradio"):
         serve(small_run, host=host, device="cpu")
     assert len([r for r in caplog.records if "nothing protects it" in r.message]) == warned
+
+
+def test_a_taken_port_is_named_before_anything_is_loaded(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ChiqpmError, match="--port 0"):
+            serve(tmp_path / "nowhere", port=taken.getsockname()[1])

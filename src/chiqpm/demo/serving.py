@@ -6,6 +6,7 @@ import ipaddress
 import logging
 import os
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -50,6 +51,7 @@ def serve(
         raise ChiqpmError(
             f"the port must lie in 0..65535 and pictures be allowed 1 MB or more; received {port} and {max_megabytes}"
         )
+    _check_free(host, port)
     record = read_record(run, data_folder=data_folder, device=device)
     if not _is_loopback(host):
         logger.warning(
@@ -57,27 +59,22 @@ def serve(
         )
     with _private_folder(), _terminable():
         gradio_app, theme, style = _build(record)
-        try:
-            _, address, _ = gradio_app.launch(
-                server_name=host,
-                server_port=port or None,
-                max_file_size=max_megabytes * 1_000_000,
-                theme=theme,
-                css=style,
-                quiet=True,
-                share=False,
-                inbrowser=False,
-                prevent_thread_lock=True,
-                ssr_mode=False,
-                pwa=False,
-                mcp_server=False,
-                enable_monitoring=False,
-                footer_links=[],
-            )
-        except OSError as error:
-            raise ChiqpmError(
-                f"can't listen on {host}:{port} ({error}); choose another port with --port, or a free one with --port 0"
-            ) from None
+        _, address, _ = gradio_app.launch(
+            server_name=host,
+            server_port=port or None,
+            max_file_size=max_megabytes * 1_000_000,
+            theme=theme,
+            css=style,
+            quiet=True,
+            share=False,
+            inbrowser=False,
+            prevent_thread_lock=True,
+            ssr_mode=False,
+            pwa=False,
+            mcp_server=False,
+            enable_monitoring=False,
+            footer_links=[],
+        )
         try:
             if announce is not None:
                 announce(address)
@@ -106,6 +103,19 @@ def _build(record: RunRecord) -> tuple[Any, Any, str]:
         input_placeholder_color_dark="*neutral_300",
     )
     return build_app(Desk(record)), theme, style()
+
+
+def _check_free(host: str, port: int) -> None:
+    """Raise ChiqpmError where nothing can listen, before the model is loaded."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as error:
+        raise ChiqpmError(
+            f"can't listen on {host}:{port} ({error}); choose another port with --port, or a free one with --port 0"
+        ) from None
 
 
 def _is_loopback(host: str) -> bool:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from chiqpm.explain.values import Branch, Explanation, FeatureEvidence, FeatureUse
 from chiqpm.markup.pictures import heat_picture, map_words
 
-_GROUPS, _MOST_GROUPS, _NAMES = 4, 12, 5
+_GROUPS, _MOST_GROUPS, _NAMES, _LETTERS = 4, 12, 5, 150
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,17 @@ def _group(explanation: Explanation, branch: Branch, members: frozenset[int]) ->
     ordered = [*branch.in_set, *(c for c in branch.classes if c not in members)]
     if explanation.true_class in ordered:
         ordered.sort(key=lambda c: (c != explanation.true_class, c not in members))
-    shown = _NAMES if len(ordered) > _NAMES + 1 else len(ordered)
+    shown = _names_shown([len(explanation.class_names[c]) for c in ordered])
     marks = [ClassMark(c, explanation.class_names[c], c in members, c == explanation.true_class) for c in ordered]
     return Group(branch.leaving, tuple(marks[:shown]), tuple(marks[shown:]))
+
+
+def _names_shown(lengths: Sequence[int]) -> int:
+    """How many of the names stand in the open: a few, fewer where they are long; one alone isn't worth folding.
+
+    >>> _names_shown([10] * 6), _names_shown([10] * 7), _names_shown([90] * 7)
+    (6, 5, 1)
+    """
+    fitting = int(np.searchsorted(np.cumsum(lengths), _LETTERS, side="right"))
+    shown = max(1, min(_NAMES, fitting))
+    return shown if len(lengths) > shown + 1 else len(lengths)
