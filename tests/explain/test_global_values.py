@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from chiqpm.errors import ChiqpmError
+from chiqpm.experiments.polysemanticity import measure_polysemanticity
 from chiqpm.explain import (
     FeatureExplanation,
     FeatureObserver,
@@ -187,3 +188,18 @@ def test_a_crop_box_surrounds_the_peak_alone() -> None:
     corner[9, 0] = 1.0
     assert crop_box(corner) == pytest.approx((0.75, 0.0, 1.0, 0.25))
     assert crop_box(np.zeros((4, 4))) == (0.0, 0.0, 1.0, 1.0)
+
+
+def test_merged_features_are_found_and_plain_ones_spared() -> None:
+    generator = np.random.default_rng(0)
+    observer = FeatureObserver(2, 12)
+    # Features 0 to 5 sit on one part of the image, 6 to 11 on another; what else shows there varies.
+    place = np.repeat([2, 6], 6)
+    values = generator.uniform(0.5, 3.0, (200, 12)).astype(np.float32)
+    maps = np.zeros((200, 12, 8, 8), dtype=np.float32)
+    maps[:, np.arange(12), place, place] = values
+    observer.update(values, maps, generator.integers(2, size=200))
+    found = measure_polysemanticity(observer.observations(), pairs=30)
+    assert found.single <= 0.1
+    # 6 of 11 pairs lie on different parts; merged on one part two features show the same thing.
+    assert 0.35 <= found.merged <= 0.75

@@ -53,7 +53,7 @@ def explain_features(
     Warnings: "dead", active in fewer than one image in a thousand; "unused", no class has it; "border", the odds that
     its activation peaks on the border of the grid are more than three times those of a random cell;
     "class-specific", more than half of its activation falls on one class (more than 4/C with few classes);
-    "polysemantic", its top images fall into two groups, each with at least a fifth of them, four standard
+    "polysemantic", its top images fall into two groups, each with at least a fifth of them, three standard
     deviations further apart than a normal cloud with the same covariance would, seen by what all features show at
     the place of its peak; where attributes are known, the frequency of one must also differ by half between the
     groups.

@@ -16,7 +16,7 @@ from chiqpm.explain.features import Cluster, Polysemanticity
 from chiqpm.explain.observations import Observations
 
 _SMALLEST_CLUSTER = 0.2
-_Z = 4.0
+_Z = 3.0
 _SHARE_DIFFERENCE = 0.5
 
 
@@ -47,8 +47,8 @@ def polysemanticity(
     """
     kept = observations.top_KT[feature] >= 0
     labels_T = observations.top_label_KT[feature][kept]
-    # The feature itself is high in all of them; the others count by direction, not by how strong they are.
-    others_TK = np.delete(observations.top_context_KTK[feature][kept], feature, axis=1)
+    # The feature itself is high in all of them. The others count by their direction, the strong ones among them damped.
+    others_TK = np.sqrt(np.maximum(np.delete(observations.top_context_KTK[feature][kept], feature, axis=1), 0.0))
     length_T1 = np.linalg.norm(others_TK, axis=1, keepdims=True)
     found = two_clusters(others_TK / np.maximum(length_T1, 1e-12), seed=seed)
     members = (~found.second_T, found.second_T)
