@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from matplotlib.text import Text
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -34,6 +35,7 @@ from chiqpm.errors import ChiqpmError
 from chiqpm.experiments.claims import measure_claims, random_divisions
 from chiqpm.experiments.faithfulness import main
 from chiqpm.experiments.grounding import measure_grounding
+from chiqpm.gallery import compare_in_run
 from chiqpm.pipeline import Run
 from chiqpm.presets import preset
 from chiqpm.run_explanation import explain_run, read_observations
@@ -155,6 +157,28 @@ def test_features_observed_in_training_are_those_of_the_saved_model(finished, tm
         assert one.classes[0].mean == pytest.approx(other.classes[0].mean, abs=1e-3) if one.classes else True
     (without / "features.yaml").write_text("0: a crest\n")
     assert explain_run(without, device="cpu", images_per_class=2).features[0].words == "feature 0 (a crest)"
+
+
+def test_names_of_features_appear_everywhere_with_their_numbers(birds, copy, tmp_path):
+    (copy / "features.yaml").write_text("".join(f"{k}: part {k} 部\n" for k in range(12)), encoding="utf-8")
+    prediction = chiqpm.load(copy, device="cpu").predict(next((birds / "test").rglob("*.jpg")), 0.8)
+    explanation = prediction.explanation
+    first = explanation.features[0]
+    assert first.name == f"part {first.index} 部"
+    assert f"feature {first.index} ({first.name})" in explanation.text()
+    plain = prediction.to_dict()["explanation"]
+    assert (plain["features"][0]["index"], plain["features"][0]["name"]) == (first.index, first.name)
+    drawn = " ".join(text.get_text() for text in prediction.figure().findobj(Text))
+    assert f"f{first.index} part {first.index}" in drawn
+    values = compare_in_run(copy, *chiqpm.load(copy, device="cpu").class_names[:2], tmp_path / "contrast.png")
+    assert "(part" in values.sentence()
+    explained = explain_run(copy, device="cpu")
+    assert explained.model.features[3].name == explained.features[3].name == "part 3 部"
+    chiqpm.load(copy, device="cpu").save(tmp_path / "elsewhere")
+    assert chiqpm.load(tmp_path / "elsewhere", device="cpu").feature_names[3] == "part 3 部"
+    (copy / "features.yaml").write_text("12: beak\n")
+    with pytest.raises(ChiqpmError, match=r"features\.yaml, line 1: '12' is no feature; they are 0 to 11"):
+        chiqpm.load(copy, device="cpu")
 
 
 def test_observations_of_another_model_are_not_used(finished, copy):

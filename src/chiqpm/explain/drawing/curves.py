@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 from matplotlib.axes import Axes
 
@@ -42,7 +41,7 @@ def draw_perturbation(
     ax.set_ylim(0, 1)
     ax.set_xlabel(f"share of the image {'shown' if inserting else 'taken away'}", fontsize=9.0 * scale)
     ax.set_ylabel("probability of the class", fontsize=9.0 * scale)
-    _finish(ax, scale, "lower right" if inserting else "upper right")
+    _finish(ax, scale)
 
 
 def draw_similarity(
@@ -82,11 +81,12 @@ def draw_similarity(
     ax.set_ylim(min(-0.25, *(similarity - 0.1 for similarity in similarities)), 1.05)
     ax.set_xlabel("share of layers randomised, from the last", fontsize=9.0 * scale)
     ax.set_ylabel("rank correlation of maps", fontsize=9.0 * scale)
-    _finish(ax, scale, "upper right")
+    _finish(ax, scale)
 
 
-def _finish(ax: Axes, scale: float, place: Literal["lower right", "upper right"]) -> None:
+def _finish(ax: Axes, scale: float) -> None:
     ax.tick_params(labelsize=8.0 * scale, width=0.7 * scale, length=3.0 * scale)
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
-    ax.legend(loc=place, fontsize=8.0 * scale, frameon=False)
+    # Above the axes, where no line can run.
+    ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), fontsize=8.0 * scale, frameon=False)
