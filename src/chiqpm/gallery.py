@@ -118,7 +118,7 @@ def compare_classes(
         features_b=features_b,
         active_mean_K=classifier.active_mean_K,
     )
-    save_figure(figure, file, title=f"{values.name_a} or {values.name_b}", description=values.sentence())
+    save_figure(figure, file, title=f"{values.name_a} or {values.name_b}", description=values.text())
 
 
 def compare_in_run(

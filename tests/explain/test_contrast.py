@@ -54,3 +54,14 @@ def test_wrong_inputs(changes: dict[str, Any], message: str) -> None:
     given: dict[str, Any] = {"weight_CK": WEIGHT, "class_a": 0, "class_b": 1, "class_names": NAMES}
     with pytest.raises(ChiqpmError, match=message):
         contrast(**{**given, **changes})
+
+
+def test_the_text_names_every_feature() -> None:
+    found = contrast([[1, 1, 0], [1, 0, 1]], 0, 1, ["wren", "robin"], feature_names=["", "eye", ""])
+    assert found.text().splitlines() == [
+        found.sentence(),
+        "Shared: feature 0",
+        "Only wren: feature 1 (eye)",
+        "Only robin: feature 2",
+    ]
+    assert "Shared: none" in contrast([[1, 0], [0, 1]], 0, 1, ["wren", "robin"]).text()

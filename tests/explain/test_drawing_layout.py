@@ -42,6 +42,7 @@ class Case(NamedTuple):
         Case(48, 5, 2, "plain", (160, 160), True, 4.1),
         Case(48, 8, 48, "one-word", (300, 20), True, 3.0),
         Case(1000, 5, 40, "cjk", (160, 160), False, 4.1),
+        Case(200, 5, 3, "long", (160, 160), True, 7.3),
     ],
 )
 def test_an_explanation_fits_its_page(cases: SimpleNamespace, case: Case) -> None:
@@ -75,7 +76,7 @@ def test_an_explanation_fits_its_page(cases: SimpleNamespace, case: Case) -> Non
         (3, "plain", 1, 10.0),
         (3, "plain", 7, 4.1),
         (5, "long", 1, 4.1),
-        (5, "long", 30, 10.0),
+        (5, "long", 30, 7.3),
         (8, "odd", 7, 10.0),
         (8, "odd", 30, 4.1),
     ],
@@ -122,7 +123,7 @@ GLOBAL_CASES = [
     GlobalCase(2, "long", (160, 160), 4.1),
     GlobalCase(48, "odd", (8, 8), 4.1),
     GlobalCase(48, "one-word", (90, 300), 3.0),
-    GlobalCase(200, "cjk", (160, 160), 10.0),
+    GlobalCase(200, "cjk", (160, 160), 7.3),
     GlobalCase(1000, "greek", (300, 90), 10.0),
 ]
 

@@ -50,6 +50,16 @@ class Contrast:
         ]
         return f"{both} share {how_many}; {', '.join(own)}."
 
+    def text(self) -> str:
+        """Write the sentence and the features as plain lines, for a terminal or a screen reader."""
+        groups = (
+            ("Shared", self.shared),
+            (f"Only {self.name_a}", self.only_a),
+            (f"Only {self.name_b}", self.only_b),
+        )
+        lines = [f"{head}: {', '.join(f.words for f in features) or 'none'}" for head, features in groups]
+        return "\n".join([self.sentence(), *lines])
+
     def to_dict(self) -> dict[str, Any]:
         """Return lists, numbers and strings, ready for JSON."""
         return {**asdict(self), "sentence": self.sentence()}

@@ -173,7 +173,7 @@ class _FeaturePage:
         heading = heading if feature.classes else "No class uses it"
         uses = self._uses()
         if uses:
-            page.text(x + width, y, "mean activation", _SMALL, colour=GREY, align="right")
+            self._note(page, x, y, width=width, heading=heading, note="mean activation")
         most = max((mean for _, mean, _ in uses), default=1.0)
         page.text(x, y, heading, _BODY, bold=True)
         y += _LINE
@@ -187,12 +187,18 @@ class _FeaturePage:
         if feature.attributes:
             y += 0.22
             page.text(x, y, "Attributes it follows", _BODY, bold=True)
-            page.text(x + width, y, "AUC, 0.5 is chance", _SMALL, colour=GREY, align="right")
+            self._note(page, x, y, width=width, heading="Attributes it follows", note="AUC, 0.5 is chance")
             y += _LINE
             for link in feature.attributes[:_LINKS]:
                 share = 2 * max(0.0, link.auc - 0.5)
                 self._bar(page, x, y, width=width, name=link.name, value=link.auc, share=share, filled=True)
                 y += _LINE
+
+    def _note(self, page: Page, x: float, y: float, *, width: float, heading: str, note: str) -> None:
+        """Say at the right of a heading what its numbers are, where there is room."""
+        taken = self._type.width(heading, _BODY, bold=True) + self._type.width(note, _SMALL)
+        if taken + 0.1 <= width:
+            page.text(x + width, y, note, _SMALL, colour=GREY, align="right")
 
     def _bar(
         self, page: Page, x: float, y: float, *, width: float, name: str, value: float, share: float, filled: bool

@@ -53,7 +53,7 @@ def draw_model(model: ModelExplanation, *, width: float = 10.0, figure: Figure |
         )
     ]
     if len(warnings) > _WARNINGS:
-        warnings = [*warnings[: _WARNINGS - 1], "… and more: the text version has all of them"]
+        warnings = [*warnings[: _WARNINGS - 1], "… and more, see the text version"]
     rows = len(model.class_names)
     height = min(_TALLEST, rows * _ROW)
     labels = 1.3 if narrow else 2.2
