@@ -24,7 +24,7 @@ from chiqpm.assignment.compiled import compiled
 Array = NDArray[np.float64]
 
 _MARGIN = 0.3
-_NEGLIGIBLE = 30.0
+_NEGLIGIBLE = 15.0
 _SWEEPS = 20
 _BALANCED = 0.01
 
@@ -109,7 +109,10 @@ class ClassPrices:
         return self.worth(rows_N, _SWEEPS, self.smoothing)
 
     def _state(self, class_C: Array, pair_P: Array, smoothing: float) -> _State:
-        return _State(self.gain_FC, class_C, pair_P, self.pairs, self.split_FP, smoothing)
+        most_C = np.zeros(len(class_C))
+        np.add.at(most_C, self.pairs, pair_P[:, None])
+        scratch = np.empty(len(class_C)), np.empty(len(class_C)), np.empty(len(pair_P), dtype=np.int64)
+        return _State(self.gain_FC, class_C, pair_P, most_C, self.pairs, self.split_FP, smoothing, *scratch)
 
     def copy(self) -> ClassPrices:
         """A copy whose prices don't change with these."""
@@ -126,47 +129,73 @@ class _State(NamedTuple):
     gain_FC: Array
     class_C: Array
     pair_P: Array
+    most_C: Array
+    """The most that a class's pairs can add to its total (C,)."""
     pairs: NDArray[np.int64]
     split_FP: Array
     smoothing: float
+    total_C: Array
+    """Scratch: gain - lambda + shares of one feature (C,)."""
+    active_C: Array
+    """Scratch: slope of its rounded max(0, ·) (C,)."""
+    live_P: NDArray[np.int64]
+    """Scratch: pairs whose split matters (P,)."""
 
 
 @compiled
-def _totals(f: Any, state: Any, sweeps: Any, total_C: Any) -> None:  # pragma: no cover - compiled
-    """Fill in gain - lambda + shares of one feature, its splits balanced in place.
+def _totals(f: Any, state: Any, sweeps: Any) -> Any:  # pragma: no cover - compiled
+    """Fill in `total_C` for one feature, its splits balanced in place; returns how many `live_P` there are.
 
-    The best split for a pair, the others given, makes the two classes' totals as equal as it can.
+    The best split for a pair, the others given, makes the two classes' totals as equal as it can. A class that no
+    shares can bring near to using the feature takes everything.
     """
-    pair_P, pairs, split_FP = state.pair_P, state.pairs, state.split_FP
+    pair_P, pairs, split_FP, total_C, smoothing = (
+        state.pair_P,
+        state.pairs,
+        state.split_FP,
+        state.total_C,
+        state.smoothing,
+    )
     for c in range(len(total_C)):
         total_C[c] = state.gain_FC[f, c] - state.class_C[c]
+        state.active_C[c] = total_C[c] + state.most_C[c]
+    live = 0
     for p in range(len(pair_P)):
         split_FP[f, p] = min(max(split_FP[f, p], 0.0), pair_P[p])
+        if sweeps > 0:
+            if state.active_C[pairs[p, 0]] <= -_NEGLIGIBLE * smoothing:
+                split_FP[f, p] = pair_P[p]
+            elif state.active_C[pairs[p, 1]] <= -_NEGLIGIBLE * smoothing:
+                split_FP[f, p] = 0.0
+            else:
+                state.live_P[live] = p
+                live += 1
         total_C[pairs[p, 0]] += split_FP[f, p]
         total_C[pairs[p, 1]] += pair_P[p] - split_FP[f, p]
     for _ in range(sweeps):
         moved = 0.0
-        for p in range(len(pair_P)):
+        for p in state.live_P[:live]:
             c, d, whole = pairs[p, 0], pairs[p, 1], pair_P[p]
             first, second = total_C[c] - split_FP[f, p], total_C[d] - (whole - split_FP[f, p])
             share = min(max((second + whole - first) / 2, 0.0), whole)
             total_C[c], total_C[d] = first + share, second + whole - share
             moved = max(moved, abs(share - split_FP[f, p]))
             split_FP[f, p] = share
-        if moved <= _BALANCED * state.smoothing:
+        if moved <= _BALANCED * smoothing:
             break
+    return live
 
 
 @compiled
 def _worth(rows_N: Any, state: Any, sweeps: Any, worth_N: Any) -> None:  # pragma: no cover - compiled
-    total_C = np.empty(len(state.class_C))
+    total_C, smoothing = state.total_C, state.smoothing
     for i in range(len(rows_N)):
-        _totals(rows_N[i], state, sweeps, total_C)
+        _totals(rows_N[i], state, sweeps)
         worth = 0.0
         for c in range(len(total_C)):
             worth += max(total_C[c], 0.0)
-            if abs(total_C[c]) < _NEGLIGIBLE * state.smoothing:
-                worth += state.smoothing * np.log1p(np.exp(-abs(total_C[c]) / state.smoothing))
+            if abs(total_C[c]) < _NEGLIGIBLE * smoothing:
+                worth += smoothing * np.log1p(np.exp(-abs(total_C[c]) / smoothing))
         worth_N[i] = worth
 
 
@@ -177,10 +206,10 @@ def _excess(rows_N: Any, state: Any, fixed_N: Any, penalty: Any, slope_D: Any) -
     With the splits balanced, what a pair's price gains is worth to it what the less active of its classes gains.
     """
     num_classes, pairs, smoothing = len(state.class_C), state.pairs, state.smoothing
-    total_C, active_C = np.empty(num_classes), np.empty(num_classes)
+    total_C, active_C = state.total_C, state.active_C
     value = 0.0
     for i in range(len(rows_N)):
-        _totals(rows_N[i], state, _SWEEPS, total_C)
+        live = _totals(rows_N[i], state, _SWEEPS)
         excess = fixed_N[i]
         for c in range(num_classes):
             total = total_C[c]
@@ -195,6 +224,6 @@ def _excess(rows_N: Any, state: Any, fixed_N: Any, penalty: Any, slope_D: Any) -
         value += penalty / 2 * excess * excess
         for c in range(num_classes):
             slope_D[c] -= penalty * excess * active_C[c]
-        for p in range(len(pairs)):
+        for p in state.live_P[:live]:
             slope_D[num_classes + p] += penalty * excess * min(active_C[pairs[p, 0]], active_C[pairs[p, 1]])
     return value

@@ -16,7 +16,7 @@ from chiqpm.assignment.problem import AssignmentProblem
 from chiqpm.assignment.search import Search
 from chiqpm.assignment.state import SearchState
 
-_FIRST_GUESS = 0.1
+_FIRST_GUESS = 0.03
 
 Solution = tuple[NDArray[np.int64], NDArray[np.uint8]]
 """Selection, ascending (K,), and assignment (C,K)."""
