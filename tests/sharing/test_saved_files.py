@@ -283,6 +283,14 @@ def test_numbers_stay_only_with_the_files_that_they_were_measured_on(folder, tmp
         chiqpm.load(folder)
 
 
+def test_a_finished_run_has_a_card_with_its_numbers(tiny_run):
+    card = (tiny_run / "README.md").read_text()
+    accuracy = json.loads((tiny_run / "metrics.json").read_text())["accuracy"]["sparse"]
+    assert "On 24 test images" in card and f"| accuracy | {accuracy:.3f} |" in card
+    assert "score `branch` on 32 images" in card
+    assert chiqpm.load(tiny_run).metrics is not None
+
+
 def test_a_card_that_somebody_wrote_stays(classifier, tmp_path):
     (tmp_path / "README.md").write_text("# My project\n")
     classifier.save(tmp_path)

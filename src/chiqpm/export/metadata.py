@@ -33,6 +33,7 @@ def describe(classifier: Classifier) -> dict[str, Any]:
             "size": classifier.data_config.image_size,
             "resize": classifier.data_config.resize,
             "centre_share": classifier.data_config.centre_share,
+            "crop_to_box": classifier.data_config.crop_to_box,
             "interpolation": "bilinear, antialiased (Pillow's BILINEAR)",
             "range": [0.0, 1.0],
             "mean": list(backbone.mean),
