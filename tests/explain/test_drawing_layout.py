@@ -42,7 +42,7 @@ class Case(NamedTuple):
         Case(48, 5, 2, "plain", (160, 160), True, 4.1),
         Case(48, 8, 48, "one-word", (300, 20), True, 3.0),
         Case(1000, 5, 40, "cjk", (160, 160), False, 4.1),
-        Case(200, 5, 3, "long", (160, 160), True, 7.3),
+        Case(200, 5, 9, "long", (160, 160), True, 7.3),
     ],
 )
 def test_an_explanation_fits_its_page(cases: SimpleNamespace, case: Case) -> None:

@@ -84,7 +84,12 @@ def draw_contrast(
     grid = _Grid(typeface, contrast, captions=all(given), width=width, margin=margin)
     heading = f"{contrast.name_a}  or  {contrast.name_b}?"
     title = typeface.wrap(heading, room, _TITLE, lines=2, bold=True, name=True)
-    sentence = typeface.wrap(typeface.clean(contrast.sentence()), room, _BODY, lines=6)
+    short = replace(
+        contrast,
+        name_a=typeface.shorten_name(contrast.name_a, 2.6, _BODY),
+        name_b=typeface.shorten_name(contrast.name_b, 2.6, _BODY),
+    )
+    sentence = typeface.wrap(typeface.clean(short.sentence()), room, _BODY, lines=8)
     legend = _Legend(typeface, contrast.shared, room)
     sentence_top = margin + len(title) * line_height(_TITLE)
     legend_top = sentence_top + len(sentence) * line_height(_BODY)
@@ -192,5 +197,5 @@ class _Legend:
 
 def _own_block(name: str, features: Sequence[Feature], most: int) -> _Block:
     shown = tuple((feature,) for feature in features[:most])
-    note = f" ({len(shown)} of {len(features)} features)" if len(shown) < len(features) else ""
+    note = f" ({len(shown)} of {len(features)})" if len(shown) < len(features) else ""
     return _Block(f"only {name}{note}", shown, chips=True)

@@ -59,14 +59,16 @@ def draw_explanation(
     features = [*(f.name for f in explanation.features), *(b.leaving.name for b in explanation.branches)]
     typeface = Typeface([*names, *features, heading, footnote])
     labels = [typeface.clean_name(name, f"class {index}") for index, name in enumerate(names)]
-    header = Header(explanation, typeface, labels, examples or {}, heading=heading, width=width, margin=margin)
+    header = Header(
+        explanation, typeface, labels, examples or {}, image=image, heading=heading, width=width, margin=margin
+    )
     room = width - 2 * margin
     notes = typeface.wrap(_CAPTION, room, _SMALL, lines=8)
     notes += typeface.wrap(typeface.clean(footnote), room, _SMALL, lines=6)
     top = header.height + 0.3
     bottom = top + tree_height(explanation, width) + 0.25
     page = Page(width, bottom + scale_height(width) + 0.12 + len(notes) * line_height(_SMALL) + 0.15, typeface, figure)
-    header.draw(page, image)
+    header.draw(page)
     page.line((margin, width - margin), (top - 0.16, top - 0.16), colour=PALE, width=0.8)
     TreeRows(page, explanation, labels, top=top, margin=margin).draw(panel_image(image))
     opacity_scale(page, margin, bottom)

@@ -146,7 +146,7 @@ class _FeaturePage:
         words = "never active"
         if self._feature.active_share > 0:
             states = f"silent {silent.weight:.0%}, active {active.weight:.0%}"
-            words = f"{states}; dotted: active mean {histogram.active_mean:.2f}"
+            words = f"{states} around {histogram.active_mean:.2f} (dotted)"
         page.text(x, y + 0.25, self._type.shorten(words, width, _SMALL), _SMALL, colour=GREY)
         axes = page.inset((x + 0.5, y + 0.5, width - 0.55, _PLOT - 0.25))
         draw_histogram(axes, histogram, colour=feature_colour(self._feature.index), scale=page.scale)

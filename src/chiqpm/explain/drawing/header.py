@@ -27,6 +27,7 @@ class Header:
         typeface: the fonts.
         class_labels: the classes' names as they can be drawn.
         examples: class index -> an image of that class.
+        image: the image.
         heading: a line above the prediction, or "".
         width: width of the page in inches.
         margin: free space at all sides, in inches.
@@ -39,6 +40,7 @@ class Header:
         class_labels: Sequence[str],
         examples: Mapping[int, Any],
         *,
+        image: Any,
         heading: str,
         width: float,
         margin: float,
@@ -47,12 +49,15 @@ class Header:
         self._labels = class_labels
         self._margin = margin
         narrow = width < NARROW
+        self._image = magnified(as_rgb(image, side=480), 240)
+        x, _, image_width, image_height = fitted(self._image, margin, margin, _IMAGE)
+        self._image_box = (margin if narrow else x, margin, image_width, image_height)
         # Beside the image, or on a narrow page below it.
         self._left = margin if narrow else margin + _IMAGE + 0.35
-        self._text_top = margin + (_IMAGE + 0.2 if narrow else 0.0)
+        self._text_top = margin + (image_height + 0.2 if narrow else 0.0)
         self._room = room = width - margin - self._left
-        self._card = (room + _GAP) / 3 - _GAP if narrow else _CARD
-        self._cards_shown = 3 if narrow else _CARDS
+        self._cards_shown = max(3, min(_CARDS, int((room + _GAP) / (_CARD + _GAP))))
+        self._card = min(_CARD, (room + _GAP) / self._cards_shown - _GAP)
         self._heading = typeface.shorten(typeface.clean(heading), room, 9.5)
         title = f"Predicted: {class_labels[explanation.predicted]}"
         self._title = typeface.wrap(title, room, _TITLE, lines=2, bold=True, name=True)
@@ -67,13 +72,13 @@ class Header:
             + len(self._sentence) * line_height(_BODY)
             + 0.16
         )
-        self.height = max(margin + _IMAGE, self._set_top + 0.18 + self._set_height(typeface)) + 0.1
+        self.height = (
+            max(margin if narrow else margin + _IMAGE, self._set_top + 0.18 + self._set_height(typeface)) + 0.1
+        )
 
-    def draw(self, page: Page, image: Any) -> None:
+    def draw(self, page: Page) -> None:
         """Draw it at the top of a page."""
-        pixels = magnified(as_rgb(image, side=480), 240)
-        x, _, image_width, image_height = fitted(pixels, self._margin, self._margin, _IMAGE)
-        page.image((x, self._margin, image_width, image_height), pixels)
+        page.image(self._image_box, self._image)
         y = self._text_top
         if self._heading:
             page.text(self._left, y + 0.06, self._heading, 9.5, colour=GREY)

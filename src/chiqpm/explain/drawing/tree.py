@@ -64,8 +64,8 @@ class _Geometry:
                 chip_top=top + side / 2 - _CHIP_HEIGHT / 2,
                 panel_side=side,
                 panel_top=top,
-                enters=top,
-                leaves=top + side,
+                enters=top + side / 2,
+                leaves=top + side / 2,
                 branch=left,
                 first=0.10,
             )
