@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,29 @@ def explain_run(
             first = [np.flatnonzero(labels_N == label)[:images_per_class] for label in np.unique(labels_N)]
             rows = rows[np.sort(np.concatenate(first))]
         observations = observe(classifier, table, rows, quiet=quiet)
+    paths = [table.paths[row] for row in rows.tolist()]
+    return explain_observed(classifier, observations, root=table.root, paths=paths, attributes=attributes, top=top)
+
+
+def explain_observed(
+    classifier: Classifier,
+    observations: Observations,
+    *,
+    root: Path,
+    paths: Sequence[str] | None = None,
+    attributes: Attributes | None = None,
+    top: int = 12,
+) -> RunExplanation:
+    """Explain the features and the classes of a classifier by what was observed.
+
+    Args:
+        classifier: gives the assignment, the names and the active means.
+        observations: of its features, in training images.
+        root: the folder of the images.
+        paths: path below it of every image of the pass, in its order; None where it isn't known.
+        attributes: of the classes, where they are known.
+        top: how many of the most activating images are kept for each feature.
+    """
     weight_CK = classifier.model.weight_CK.cpu().numpy()
     features = explain_features(
         observations,
@@ -96,7 +120,7 @@ def explain_run(
         class_names=classifier.class_names,
         active_mean_K=classifier.active_mean_K,
         feature_names=classifier.feature_names,
-        paths=[table.paths[row] for row in rows.tolist()],
+        paths=paths,
         attribute_names=() if attributes is None else attributes.names,
         attributes_CA=None if attributes is None else attributes.values_CA,
         top=top,
@@ -108,7 +132,7 @@ def explain_run(
         features=features,
         observations=observations,
     )
-    return RunExplanation(features, model, observations, table.root)
+    return RunExplanation(features, model, observations, root)
 
 
 def observe(

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from chiqpm.classifier import Classifier, load
-from chiqpm.data import ImageTable, load_image
+from chiqpm.data import ImageTable
 from chiqpm.data.birds import is_birds, open_birds
 from chiqpm.experiments.part_changes import PartChanges, measure_part_changes
 from chiqpm.experiments.perturbation import PerturbationResult, measure_perturbation
@@ -127,7 +127,7 @@ def stratified(table: ImageTable, rows_N: NDArray[np.int64], images: int, seed: 
 
 def _load(classifier: Classifier, table: ImageTable, rows: NDArray[np.int64]) -> torch.Tensor:
     limit = classifier.data_config.max_pixels
-    pictures = [load_image(table.path(row), max_pixels=limit) for row in rows.tolist()]
+    pictures = [table.load(row, max_pixels=limit) for row in rows.tolist()]
     return torch.stack([classifier.transform(picture) for picture in pictures]).to(classifier.device)
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from chiqpm.data import Attributes, find_attributes, read_attributes
-from chiqpm.explain import explain_features, explain_model
 from chiqpm.inspection.record import RunRecord
-from chiqpm.run_explanation import RunExplanation, observe, read_observations
+from chiqpm.run_explanation import RunExplanation, explain_observed, observe, read_observations
 
 _LOOKED_AT = 400
 
@@ -36,27 +35,15 @@ def explain_record(record: RunRecord, *, top: int = 12) -> RunExplanation | None
         first = [np.flatnonzero(labels_N == label)[:each] for label in np.unique(labels_N)]
         rows = rows[np.sort(np.concatenate(first))]
         observations = observe(classifier, table, rows)
-    attributes = _attributes(record)
-    weight_CK = classifier.model.weight_CK.cpu().numpy()
-    features = explain_features(
+
+    return explain_observed(
+        classifier,
         observations,
-        weight_CK,
-        class_names=classifier.class_names,
-        active_mean_K=classifier.active_mean_K,
-        feature_names=classifier.feature_names,
+        root=record.folder if table is None else table.root,
         paths=None if table is None else [table.paths[row] for row in rows.tolist()],
-        attribute_names=() if attributes is None else attributes.names,
-        attributes_CA=None if attributes is None else attributes.values_CA,
+        attributes=_attributes(record),
         top=top,
     )
-    model = explain_model(
-        weight_CK,
-        class_names=classifier.class_names,
-        feature_names=classifier.feature_names,
-        features=features,
-        observations=observations,
-    )
-    return RunExplanation(features, model, observations, record.folder if table is None else table.root)
 
 
 def _attributes(record: RunRecord) -> Attributes | None:
