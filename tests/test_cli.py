@@ -272,3 +272,16 @@ def test_freed_memory_is_kept_unless_the_user_decides(monkeypatch):
     monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_")
     monkeypatch.setattr(sys, "platform", "darwin")
     assert not keep_freed_memory()
+
+
+def test_features_draws_the_model_and_every_feature_asked_for(run, capsys, tmp_path):
+    out = tmp_path / "pages"
+    code, printed, _ = call(capsys, "features", str(run), "--out", str(out), "--only", "0", "5", "--width", "4.1")
+    assert code == 0 and "6 files" in printed
+    names = {"model.png", "pairs.png", "feature-000.png", "feature-005.png", "features.json", "features.txt"}
+    assert {file.name for file in out.iterdir()} == names
+    values = json.loads((out / "features.json").read_text())
+    assert len(values["features"]) == 6 and len(values["model"]["class_names"]) == 4
+    assert "Feature 5" in (out / "features.txt").read_text()
+    code, _, error = call(capsys, "features", str(run), "--out", str(out), "--only", "6")
+    assert code == 2 and "there is no feature 6; the features are 0 to 5" in error

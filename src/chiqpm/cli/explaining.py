@@ -1,4 +1,4 @@
-"""Commands that draw what a classifier saw: `explain`, `compare`."""
+"""Commands that draw what a classifier saw and what it is made of: `explain`, `compare`, `features`."""
 
 from __future__ import annotations
 
@@ -66,3 +66,39 @@ class Compare(Common):
         else:
             write(values.sentence())
             write(f"\nFigure: {self.out}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features(Common):
+    """Draw the class tree, the nearest pairs, and a page for every feature: where it fires, and whether to trust it."""
+
+    model: Annotated[Positional[Path], arg(metavar="RUN")]
+    """The run directory."""
+    out: Path
+    """A folder for the pictures, features.json and features.txt."""
+    only: tuple[int, ...] = ()
+    """Numbers of the features that get a page; by default all."""
+    width: float = 10.0
+    """Width of the pages in inches; below 6.5 in one column, for phones."""
+    data: Path | None = None
+    """The folder of images, where it has moved since the run."""
+    device: str = "auto"
+    """Where to compute."""
+
+    def run(self) -> None:
+        """Draw and name the files."""
+        from chiqpm.feature_gallery import draw_features
+
+        files = draw_features(
+            self.model,
+            self.out,
+            features=self.only or None,
+            data_folder=self.data,
+            device=self.device,
+            width=self.width,
+            quiet=self.quiet,
+        )
+        if self.json:
+            write_json({"files": [str(file) for file in files]})
+        else:
+            write(f"{len(files)} files in {self.out}: model.png, pairs.png, a page for each feature, features.txt")

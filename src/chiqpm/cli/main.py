@@ -16,7 +16,7 @@ from chiqpm import __version__
 from chiqpm.cli.common import is_main_process, write
 from chiqpm.cli.demonstrating import Demo
 from chiqpm.cli.experimenting import RunExperiment
-from chiqpm.cli.explaining import Compare, Explain
+from chiqpm.cli.explaining import Compare, Explain, Features
 from chiqpm.cli.exporting import Export
 from chiqpm.cli.fitting import Birds, Fit, Quickstart
 from chiqpm.cli.measuring import Calibrate, Evaluate, Monitor
@@ -68,6 +68,7 @@ def _parse(arguments: list[str]) -> Any:
         Annotated[Monitor, subcommand("monitor")],
         Annotated[Explain, subcommand("explain")],
         Annotated[Compare, subcommand("compare")],
+        Annotated[Features, subcommand("features")],
         Annotated[Export, subcommand("export")],
         Annotated[Report, subcommand("report")],
         Annotated[Demo, subcommand("demo")],
