@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +36,10 @@ from chiqpm.experiments.claims import measure_claims, random_divisions
 from chiqpm.experiments.faithfulness import main
 from chiqpm.experiments.grounding import measure_grounding
 from chiqpm.gallery import compare_in_run
-from chiqpm.pipeline import Run
+from chiqpm.pipeline import Run, prove, solve_assignment
 from chiqpm.presets import preset
 from chiqpm.run_explanation import explain_run, read_observations
+from chiqpm.statistics import Statistics
 from chiqpm.training import TrainingDivergedError
 
 CONFIG = FitConfig(
@@ -117,6 +118,20 @@ def test_the_numbers_are_complete_and_possible(finished):
     for by_target in metrics["coverage"].values():
         for values in by_target.values():
             assert 0 <= values["interval"][0] <= values["coverage"] <= values["interval"][1] <= 1
+
+
+def test_how_good_the_assignment_is_gets_proven(finished):
+    proven = json.loads((finished / "metrics.json").read_text())["assignment"]
+    assert proven["objective"] <= proven["bound"] <= 1.02 * proven["objective"]
+    with np.load(finished / "statistics.npz") as arrays:
+        statistics = Statistics(**{field.name: arrays[field.name] for field in fields(Statistics)})
+    config = config_file.read(finished / "config.yaml")
+    config = replace(config, assignment=replace(config.assignment, kept_features=16, proof_seconds=0.0))
+    found, problem = solve_assignment(statistics, config)
+    assert prove(found, problem, config) is found
+    config = replace(config, assignment=replace(config.assignment, proof_seconds=5.0, gap=0.5))
+    unproven = replace(found, bound=np.inf)
+    assert found.objective <= prove(unproven, problem, config).bound < np.inf
 
 
 def test_the_assignment_in_the_model_is_the_one_that_was_solved(finished):

@@ -28,7 +28,7 @@ def test_a_whole_run_is_laid_out():
     for words in (
         "3 classes; synthetic images: 5 train, 2 test",
         "1 of 2",
-        "at most 5.0% below the optimum",
+        "no other is more than 5.0% better",
         "other image 0.400",
         "another part's attribute 0.100",
         "path (in use): coverage",

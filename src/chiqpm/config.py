@@ -154,8 +154,10 @@ class AssignmentConfig:
     """gamma: how much a class prefers features that separate it from its similar partner; 0 as published."""
     time_limit: float = 20.0
     """Seconds for the search."""
-    gap: float = 0.0
-    """Stop when the proven relative gap is below this."""
+    proof_seconds: float = 10.0
+    """Seconds for proving, after the search, how far from the best its answer can be; 0 proves nothing."""
+    gap: float = 0.01
+    """The proof ends when no other assignment can be better by more than this share."""
 
 
 @dataclass(frozen=True, kw_only=True)

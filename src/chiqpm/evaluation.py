@@ -192,7 +192,7 @@ def _assignment(arrays: dict[str, Any], weight_CK: NDArray[Any]) -> dict[str, An
     return {
         "objective": objective,
         "bound": bound if known else None,
-        "gap": (bound - objective) / max(abs(bound), 1e-12) if known else None,
+        "gap": (bound - objective) / max(abs(objective), 1e-12) if known else None,
         "pairs_forced": len(arrays["pairs"]),
         "pairs_satisfied": int(arrays["pairs_satisfied"]),
         "distinct_classes": len(np.unique(weight_CK, axis=0)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, fields, replace
@@ -219,6 +220,7 @@ class Run:
             self.config,
             progress=steps("choosing features", quiet=self.quiet),
         )
+        found = prove(found, problem, self.config, progress=steps("proving how good they are", quiet=self.quiet))
         write_npz(
             file,
             {
@@ -587,7 +589,6 @@ def solve_assignment(
     found = assignment.solve(
         problem,
         time_limit=options.time_limit,
-        gap=options.gap,
         seed=config.seed,
         method="search",
         progress=report,
@@ -599,3 +600,37 @@ def solve_assignment(
             len(published.pairs),
         )
     return found, problem
+
+
+def prove(
+    found: assignment.Assignment,
+    problem: assignment.AssignmentProblem,
+    config: FitConfig,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> assignment.Assignment:
+    """Prove how far from the best an assignment can be, as long as the options allow.
+
+    It comes after the search and not beside it, so that the assignment depends on the seed alone.
+
+    Returns:
+        The same assignment, with a bound that is no larger.
+    """
+    options = config.assignment
+    enough = found.objective + options.gap * abs(found.objective)
+    if options.proof_seconds <= 0 or found.bound <= enough:
+        return found
+    dropped = {pair.classes for pair in found.dropped}
+    held = [pair for pair in map(tuple, problem.pairs.tolist()) if pair not in dropped]
+    proof = assignment.certify(
+        problem,
+        pairs=np.array(held, dtype=np.int64).reshape(-1, 2),
+        guess_K=found.selection_K,
+        deadline=time.monotonic() + options.proof_seconds,
+        target=enough,
+        progress=None if progress is None else lambda fraction, _: progress(round(100 * fraction), 100),
+    )
+    if progress is not None:
+        progress(100, 100)
+    bound = min(found.bound, max(proof.bound, found.objective))
+    return replace(found, bound=bound, gap=(bound - found.objective) / max(abs(found.objective), 1e-12))

@@ -133,7 +133,7 @@ def _imagenet() -> FitConfig:
             check_images=False,
         ),
         dense=replace(base.dense, epochs=0),
-        assignment=replace(base.assignment, time_limit=300.0),
+        assignment=replace(base.assignment, time_limit=300.0, proof_seconds=300.0),
         finetune=replace(base.finetune, optimiser=_fine_tuning(lr=1.28e-4, batch_size=64)),
     )
 

@@ -9,6 +9,7 @@ This package needs NumPy, SciPy, HiGHS and numba, and nothing else of chiqpm but
 
 from __future__ import annotations
 
+from chiqpm.assignment.bound import Certificate, certify
 from chiqpm.assignment.pairs import nearest_class_pairs, sharing_pairs
 from chiqpm.assignment.preconditions import check_preconditions
 from chiqpm.assignment.problem import AssignmentProblem, Feasibility
@@ -19,9 +20,11 @@ from chiqpm.assignment.threshold import redundancy_threshold
 __all__ = [
     "Assignment",
     "AssignmentProblem",
+    "Certificate",
     "DroppedPair",
     "Feasibility",
     "Progress",
+    "certify",
     "check_preconditions",
     "nearest_class_pairs",
     "redundancy_threshold",

@@ -59,7 +59,7 @@ def _assignment(features: Mapping[str, int], assignment: Mapping[str, Any]) -> s
     pairs = f"{assignment['pairs_satisfied']} of {assignment['pairs_forced']}"
     lines = ["Assignment", _row("features", f"{features['kept']}, {features['per_class']} per class")]
     lines.append(_row("similar pairs that differ in one feature", pairs))
-    gap = "" if assignment["gap"] is None else f", at most {100 * assignment['gap']:.1f}% below the optimum"
+    gap = "" if assignment["gap"] is None else f", proven: no other is more than {100 * assignment['gap']:.1f}% better"
     lines.append(_row("objective", f"{assignment['objective']:.2f}{gap}"))
     return "\n".join(lines)
 
