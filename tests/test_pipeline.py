@@ -86,6 +86,7 @@ def test_a_run_leaves_one_artefact_a_stage(finished):
     names = {path.name for path in finished.iterdir()}
     assert {
         "config.yaml",
+        "environment.json",
         "split.csv",
         "stages.json",
         "dense.safetensors",
