@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from PIL import Image
+
 from chiqpm.classifier import Classifier, load
 from chiqpm.data import ImageTable
 from chiqpm.errors import ChiqpmError
@@ -74,6 +76,7 @@ def draw_features(
 
 def _pictures(
     classifier: Classifier, table: ImageTable, rows: dict[str, int], feature: FeatureExplanation
-) -> list[object]:
+) -> dict[int, Image.Image]:
     limit = classifier.data_config.max_pixels
-    return [classifier.frame(table.load(rows[image.path], max_pixels=limit)) for image in feature.top[:_SHOWN]]
+    shown = feature.representatives(_SHOWN)
+    return {t: classifier.frame(table.load(rows[feature.top[t].path], max_pixels=limit)) for t in shown}

@@ -102,6 +102,21 @@ def test_a_feature_knows_its_classes_images_and_attributes(features: list[Featur
     assert "feature 1 (crest)" in crest.text().lower()
 
 
+def test_both_groups_of_a_feature_are_shown(features: list[FeatureExplanation], observations) -> None:
+    mixed = features[MIXED]
+    shown = mixed.representatives(6)
+    assert len(shown) == 6 and len(set(shown)) == 6
+    assert sorted(mixed.group(t) for t in shown) == ["A", "A", "A", "B", "B", "B"]
+    assert features[1].representatives(6) == tuple(range(6)) and features[1].group(0) == ""
+    assert features[1].representatives(99) == tuple(range(12)) and features[DEAD].representatives(6) == ()
+    activations = [image.activation for image in mixed.top]
+    assert activations == sorted(activations, reverse=True)
+    few = explain_features(observations, WEIGHT, class_names=NAMES, active_mean_K=np.full(FEATURES, 2.5), top=6)[MIXED]
+    assert few.polysemanticity is not None
+    assert all(len(cluster.images) >= 3 for cluster in few.polysemanticity.clusters)
+    assert sum(len(cluster.images) for cluster in few.polysemanticity.clusters) == len(few.top) == 6
+
+
 def test_values_survive_json(features: list[FeatureExplanation], observations) -> None:
     for feature in features:
         again = FeatureExplanation.from_dict(json.loads(json.dumps(feature.to_dict(), allow_nan=False)))

@@ -59,7 +59,7 @@ def measure_polysemanticity(observations: Observations, *, pairs: int = 100, see
 def _warned(observations: Observations, feature: int) -> bool:
     names = [""] * len(observations.count_C)
     nothing = np.zeros((len(names), 0), dtype=bool)
-    return polysemanticity(observations, feature, names, (), nothing, shown=0) is not None
+    return polysemanticity(observations, feature, names, (), nothing) is not None
 
 
 def _merge(observations: Observations, first: int, second: int) -> Observations:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from chiqpm.explain.features import (
     Component,
     FeatureExplanation,
     Histogram,
+    Polysemanticity,
     TopImage,
 )
 from chiqpm.explain.inputs import finite_array, names
@@ -29,6 +31,7 @@ from chiqpm.metrics import Mixtures, fit_mixtures
 _BINS = 40
 _LINKS = 5
 _OTHERS = 5
+_OF_EACH_GROUP = 3
 _DEAD_SHARE = 0.001
 _CHANCE = 0.5
 _CLASS_SHARE = 0.5
@@ -88,8 +91,9 @@ def explain_features(
     mixtures = fit_mixtures(observations.sample_SK, seed) if len(observations.sample_SK) > 1 else None
     explained = []
     for k in range(num_features):
-        images = _top_images(observations, k, class_labels, paths, top=top, active_mean=float(means[k]))
-        poly = polysemanticity(observations, k, class_labels, attribute_names, present_CA, shown=len(images), seed=seed)
+        poly = polysemanticity(observations, k, class_labels, attribute_names, present_CA, seed=seed)
+        kept = _kept_images(int((observations.top_KT[k] >= 0).sum()), top, poly)
+        images = _top_images(observations, k, class_labels, paths, kept=kept, active_mean=float(means[k]))
         total = float(observations.sum_CK[:, k].sum())
         main_share = float(observations.sum_CK[:, k].max()) / total if total > 0 else 0.0
         active_share = float(observations.active_K[k]) / observations.num_images
@@ -116,7 +120,7 @@ def explain_features(
                 main_class_share=main_share,
                 border_share=border_share,
                 warnings=tuple(name for name, holds in found.items() if holds),
-                polysemanticity=poly,
+                polysemanticity=None if poly is None else _renumbered(poly, kept),
             )
         )
     return explained
@@ -177,17 +181,39 @@ def _links(auc_A: NDArray[np.float64], attribute_names: Sequence[str]) -> tuple[
     return tuple(AttributeLink(attribute_names[a], float(auc_A[a])) for a in order if auc_A[a] > _CHANCE)
 
 
+def _kept_images(available: int, top: int, poly: Polysemanticity | None) -> list[int]:
+    """Positions of the images to keep: the first ones, but at least three of either group."""
+    kept = list(range(min(top, available)))
+    for cluster in () if poly is None else poly.clusters:
+        missing = [t for t in cluster.images[:_OF_EACH_GROUP] if t not in kept]
+        others = [t for t in kept if t not in cluster.images]
+        for t in missing:
+            if len(others) > _OF_EACH_GROUP:
+                kept.remove(others.pop())
+                kept.append(t)
+    return sorted(kept)
+
+
+def _renumbered(poly: Polysemanticity, kept: Sequence[int]) -> Polysemanticity:
+    """Name the images of the groups by their position among those that are kept."""
+    first, second = (
+        replace(cluster, images=tuple(n for n, t in enumerate(kept) if t in cluster.images))
+        for cluster in poly.clusters
+    )
+    return replace(poly, clusters=(first, second))
+
+
 def _top_images(
     observations: Observations,
     k: int,
     class_names: tuple[str, ...],
     paths: Sequence[str] | None,
     *,
-    top: int,
+    kept: Sequence[int],
     active_mean: float,
 ) -> tuple[TopImage, ...]:
     images = []
-    for t in range(min(top, int((observations.top_KT[k] >= 0).sum()))):
+    for t in kept:
         place, label = int(observations.top_KT[k, t]), int(observations.top_label_KT[k, t])
         activation, map_HW = float(observations.top_activation_KT[k, t]), observations.top_maps_KTHW[k, t]
         images.append(

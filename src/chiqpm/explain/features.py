@@ -145,7 +145,7 @@ class FeatureExplanation(Feature):
         active_share: share of them in which the feature is active at all.
         classes: the classes that use it, those in which it is most active first.
         others: the classes in which it is most active without being theirs, at most five.
-        top: its most activating images, the most activating first.
+        top: its most activating images, the most activating first; of a polysemantic feature some of either group.
         histogram: of its activations; from a random sample of the images where they are many.
         attributes: those that it follows best, better than chance, the best first; empty where none is known.
         main_class_share: share of its activation that falls on the class with most of it.
@@ -165,6 +165,25 @@ class FeatureExplanation(Feature):
     border_share: float
     warnings: tuple[str, ...]
     polysemanticity: Polysemanticity | None
+
+    def representatives(self, count: int) -> tuple[int, ...]:
+        """Return positions in `top` of images to show: the first ones, or as many of either group where there are two.
+
+        Args:
+            count: how many at most.
+        """
+        if self.polysemanticity is None:
+            return tuple(range(min(count, len(self.top))))
+        first, second = (cluster.images for cluster in self.polysemanticity.clusters)
+        half = max(count // 2, count - len(first))
+        return (*first[: count - min(half, len(second))], *second[:half])
+
+    def group(self, position: int) -> str:
+        """Name the group of an image of `top`: "A" or "B", or "" where there are no groups."""
+        if self.polysemanticity is None:
+            return ""
+        first, _ = self.polysemanticity.clusters
+        return "A" if position in first.images else "B"
 
     def sentence(self) -> str:
         """Say in a sentence what the feature is."""

@@ -27,7 +27,6 @@ def polysemanticity(
     attribute_names: Sequence[str],
     present_CA: NDArray[np.bool_],
     *,
-    shown: int,
     seed: int = 0,
 ) -> Polysemanticity | None:
     """Look for two kinds among a feature's top images, by what the other features show where this one peaks.
@@ -38,12 +37,12 @@ def polysemanticity(
         class_names: C names.
         attribute_names: A names; none where nothing is known about the classes.
         present_CA: attributes of the classes.
-        shown: how many of the top images are shown; the clusters name these.
         seed: of the clusters.
 
     Returns:
         The evidence, or None: the images are too few or of one kind, one group is smaller than a fifth, or, where
-        attributes are known, none is at least half more frequent in one group than in the other.
+        attributes are known, none is at least half more frequent in one group than in the other. The clusters name
+        images by their position among the T.
     """
     kept = observations.top_KT[feature] >= 0
     labels_T = observations.top_label_KT[feature][kept]
@@ -63,7 +62,7 @@ def polysemanticity(
             return None
     first, second = (
         Cluster(
-            images=tuple(t for t in np.flatnonzero(member_T).tolist() if t < shown),
+            images=tuple(np.flatnonzero(member_T).tolist()),
             size=int(member_T.sum()),
             classes=tuple(class_names[c] for c, _ in Counter(labels_T[member_T].tolist()).most_common(3)),
         )

@@ -53,12 +53,16 @@ def feature_card(
         whole: how many images are shown as a whole.
         crops: how many crops are shown.
     """
-    found = [(image, pictures.read(image.path)) for image in feature.top[: max(whole, crops)] if image.path]
-    there = [(image, picture) for image, picture in found if picture is not None]
+    positions = feature.representatives(crops)
+    found = {t: pictures.read(feature.top[t].path) for t in positions if feature.top[t].path}
+    there = [(feature.top[t], picture) for t, picture in found.items() if picture is not None]
+    # Where there are two groups, the whole images are of both.
+    first = feature.representatives(whole)
+    shown = [(feature.top[t], picture) for t, picture in found.items() if picture is not None and t in first]
     return FeatureCard(
         feature,
-        tuple(_whole(feature.index, image, picture) for image, picture in there[:whole]),
-        tuple(_crop(image, picture) for image, picture in there[:crops]),
+        tuple(_whole(feature.index, image, picture) for image, picture in shown),
+        tuple(_crop(image, picture) for image, picture in there),
         histogram_chart(feature.histogram, feature.index),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure, SubFigure
@@ -27,7 +27,7 @@ _USES, _LINKS = 8, 5
 
 def draw_feature(
     feature: FeatureExplanation,
-    images: Sequence[Any],
+    images: Sequence[Any] | Mapping[int, Any],
     *,
     width: float = 10.0,
     figure: Figure | SubFigure | None = None,
@@ -36,7 +36,8 @@ def draw_feature(
 
     Args:
         feature: the values.
-        images: the first of `feature.top`, in this order, as the model sees them; as `draw_explanation` takes them.
+        images: the first of `feature.top`, or position in `feature.top` -> image, for instance of
+            `feature.representatives(6)`; as the model sees them, as `draw_explanation` takes them.
         width: width of the page in inches, at least 3; below 6.5 everything stands in one column, for phones.
         figure: a figure or subfigure to draw in; None makes one.
 
@@ -48,17 +49,22 @@ def draw_feature(
     """
     if len(images) > len(feature.top):
         raise ChiqpmError(f"feature {feature.index} has {len(feature.top)} top images, received {len(images)}")
-    return _FeaturePage(feature, images, width).draw(figure)
+    by_position = dict(images) if isinstance(images, Mapping) else dict(enumerate(images))
+    unknown = [position for position in by_position if not 0 <= position < len(feature.top)]
+    if unknown:
+        raise ChiqpmError(f"feature {feature.index} has no top image {unknown[0]}; there are {len(feature.top)}")
+    return _FeaturePage(feature, by_position, width).draw(figure)
 
 
 class _FeaturePage:
-    def __init__(self, feature: FeatureExplanation, images: Sequence[Any], width: float) -> None:
+    def __init__(self, feature: FeatureExplanation, images: Mapping[int, Any], width: float) -> None:
         self._feature, self._width = feature, width
         self._margin = check_width(width)
         self._room = width - 2 * self._margin
         self._columns = 6 if width >= NARROW else 3
         self._side = (self._room + _GAP) / self._columns - _GAP
-        self._images = list(images[: self._columns * (1 if width >= NARROW else 2)])
+        shown = self._columns * (1 if width >= NARROW else 2)
+        self._images = list(images.items())[:shown]
         names = [use.class_name for use in (*feature.classes, *feature.others)]
         names += [image.class_name for image in feature.top] + [link.name for link in feature.attributes]
         self._type = Typeface([feature.name, *names, *feature.warning_sentences()])
@@ -68,7 +74,7 @@ class _FeaturePage:
             for sentence in feature.warning_sentences()
         ]
 
-        self._captions = [self._caption(number) for number in range(len(self._images))]
+        self._captions = [self._caption(position) for position, _ in self._images]
 
     def draw(self, figure: Figure | SubFigure | None) -> Figure:
         wide = self._width >= NARROW
@@ -116,8 +122,8 @@ class _FeaturePage:
     def _tiles(self, page: Page, top: float, tile: float) -> None:
         heading = "Most activating images and their peaks" if self._images else "No image to show"
         page.text(self._margin, top, self._type.shorten(heading, self._room, _BODY, bold=True), _BODY, bold=True)
-        for number, image in enumerate(self._images):
-            shown = self._feature.top[number]
+        for number, (position, image) in enumerate(self._images):
+            shown = self._feature.top[position]
             x = self._margin + number % self._columns * (self._side + _GAP)
             y = top + 0.24 + number // self._columns * tile
             layers = [Layer(self._feature.index, shown.map_HW, shown.strength)]
@@ -127,17 +133,11 @@ class _FeaturePage:
             caption = self._captions[number]
             page.text(x + self._side / 2, y + 2 * self._side + 0.14, caption, _SMALL, align="center")
 
-    def _caption(self, number: int) -> list[str]:
-        image, group = self._feature.top[number], self._groups().get(number)
+    def _caption(self, position: int) -> list[str]:
+        image, group = self._feature.top[position], self._feature.group(position)
         name = self._type.clean(image.class_name)
-        value = f"{image.activation:.2f}" if group is None else f"group {group}: {image.activation:.2f}"
+        value = f"group {group}: {image.activation:.2f}" if group else f"{image.activation:.2f}"
         return [*self._type.wrap(name, self._side, _SMALL, lines=2, name=True), value]
-
-    def _groups(self) -> dict[int, str]:
-        found = self._feature.polysemanticity
-        if found is None:
-            return {}
-        return {t: name for name, cluster in zip("AB", found.clusters, strict=True) for t in cluster.images}
 
     def _plot(self, page: Page, x: float, y: float, width: float) -> None:
         histogram = self._feature.histogram
