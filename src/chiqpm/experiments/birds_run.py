@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from numpy.typing import NDArray
 
-from chiqpm.config import AssignmentConfig, DataConfig, DenseConfig, FineTuneConfig, FitConfig
+from chiqpm.config import AssignmentConfig, DataConfig, DenseConfig, FineTuneConfig, FitConfig, OptimiserConfig
 from chiqpm.data import read_attributes
 from chiqpm.data.birds import BirdsConfig, is_birds, write_birds
 from chiqpm.errors import ChiqpmError
@@ -55,11 +55,12 @@ def birds_and_options(context: Context) -> tuple[BirdsConfig, dict[str, int], Fi
     """Return which birds an experiment draws, how many of each species, and how it trains."""
     if context.reduced:
         birds = BirdsConfig(families=2, genera=1, siblings=2, image_size=64, seed=context.seed)
+        few = OptimiserConfig(batch_size=8)
         options = FitConfig(
             data=DataConfig(image_size=64, find_duplicates=False),
-            dense=DenseConfig(epochs=1),
+            dense=DenseConfig(epochs=3, optimiser=few),
             assignment=AssignmentConfig(kept_features=6, features_per_class=2, time_limit=1.0),
-            finetune=FineTuneConfig(rounds=(1,), grounding_epochs=1),
+            finetune=FineTuneConfig(rounds=(3,), grounding_epochs=3, optimiser=few),
             seed=context.seed,
             cached_views=1,
             workers=0,

@@ -19,7 +19,7 @@ from chiqpm.data.birds import open_birds
 from chiqpm.experiments.birds_run import BirdsRun
 from chiqpm.experiments.keeping import kept
 from chiqpm.experiments.outcome import Context, Outcome, Verdict
-from chiqpm.experiments.peers.features import Part, Shared, look, rows_of, shared_features
+from chiqpm.experiments.peers.features import Part, Shared, look, shared_features
 from chiqpm.experiments.peers.linear import fit_bottleneck, fit_sparse
 from chiqpm.experiments.peers.prototypes import activations, fit_prototypes
 from chiqpm.experiments.variants import Variant, train_variants
@@ -73,12 +73,11 @@ class Peer:
 def run(context: Context) -> Outcome:
     """Train all peers on the same birds and the same frozen trunk, and measure them alike."""
     runs = train_variants(context, [Variant(OURS, {}), Variant(QPM, _QPM)])
-    per_class = 3 if context.reduced else None
     cached: list[Shared] = []
 
     def shared() -> Shared:
         if not cached:
-            cached.append(shared_features(runs[OURS], per_class, quiet=context.quiet))
+            cached.append(shared_features(runs[OURS], quiet=context.quiet))
         return cached[0]
 
     makers: dict[str, Callable[[], Peer]] = {
@@ -86,8 +85,8 @@ def run(context: Context) -> Outcome:
         "sparse linear (l1, 5 per class)": lambda: _sparse(shared()),
         "concept bottleneck (true attributes)": lambda: _concepts(shared()),
         "prototypes (5 per class)": lambda: _prototypes(shared(), context),
-        QPM: lambda: _sparse_network(QPM, runs[QPM], per_class),
-        OURS: lambda: _sparse_network(OURS, runs[OURS], per_class),
+        QPM: lambda: _sparse_network(QPM, runs[QPM]),
+        OURS: lambda: _sparse_network(OURS, runs[OURS]),
     }
     measured = {}
     for number, (name, make) in enumerate(makers.items()):
@@ -271,12 +270,12 @@ def _prototypes(shared: Shared, context: Context) -> Peer:
     return _peer("prototypes", model.owner_PC.T.numpy(), answered, THR())
 
 
-def _sparse_network(name: str, found: BirdsRun, per_class: int | None) -> Peer:
+def _sparse_network(name: str, found: BirdsRun) -> Peer:
     """QPM or CHiQPM, on the same birds as all others."""
     classifier = load(found.out, device="cpu")
     _, calibration, test = open_birds(found.birds)
     answered = [Answered(None, found.training_features().features_NK, None)]
     for birds in (calibration, test):
-        output = look(classifier.model, classifier.transform, birds, rows_of(birds, per_class))
+        output = look(classifier.model, classifier.transform, birds)
         answered.append(Answered(*(torch.as_tensor(values).numpy() for values in output)))
     return _peer(name, found.weight_CK, answered, HierarchicalScore(found.weight_CK))

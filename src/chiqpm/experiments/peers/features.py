@@ -63,12 +63,11 @@ def dense_model(found: BirdsRun) -> tuple[DenseClassifier, Any]:
     return model.eval(), evaluation_transform(config.data, backbone.mean, backbone.std)
 
 
-def shared_features(found: BirdsRun, per_class: int | None, *, quiet: bool) -> Shared:
-    """Look at all training images and at some calibration and test images of each species with the dense model.
+def shared_features(found: BirdsRun, *, quiet: bool) -> Shared:
+    """Look at all images with the dense model.
 
     Args:
         found: a run on the built-in birds.
-        per_class: calibration and test images of each species; None takes all.
         quiet: show no progress bar.
     """
     model, transform = dense_model(found)
@@ -86,42 +85,34 @@ def shared_features(found: BirdsRun, per_class: int | None, *, quiet: bool) -> S
     weight, bias = (value.detach().numpy() for value in (model.classifier.weight, model.classifier.bias))
     return Shared(
         train,
-        _render(model, transform, calibration, per_class, quiet=quiet),
-        _render(model, transform, test, per_class, quiet=quiet),
+        _render(model, transform, calibration, quiet=quiet),
+        _render(model, transform, test, quiet=quiet),
         weight,
         bias,
         test.taxonomy.attributes_CA.astype(bool),
     )
 
 
-def look(model: DenseClassifier | CHiQPM, transform: Any, birds: SyntheticBirds, rows_N: NDArray[np.int64]) -> Output:
-    """Return a model's output for some birds, rendered again, all at once."""
+def look(model: DenseClassifier | CHiQPM, transform: Any, birds: SyntheticBirds) -> Output:
+    """Return a model's output for all birds, rendered again."""
     outputs = []
     with torch.inference_mode():
-        for start in range(0, len(rows_N), BATCH_SIZE):
-            pictures = [birds.render(int(row), masks=False).image for row in rows_N[start : start + BATCH_SIZE]]
+        for start in range(0, len(birds), BATCH_SIZE):
+            rows = range(start, min(start + BATCH_SIZE, len(birds)))
+            pictures = [birds.render(row, masks=False).image for row in rows]
             outputs.append(model(torch.stack([transform(picture) for picture in pictures])))
     return Output(*(torch.cat(values) for values in zip(*outputs, strict=True)))
 
 
-def rows_of(birds: SyntheticBirds, per_class: int | None) -> NDArray[np.int64]:
-    """Return the rows of the first few birds of each species."""
-    labels_N = birds.labels_N
-    return np.sort(np.concatenate([np.flatnonzero(labels_N == label)[:per_class] for label in np.unique(labels_N)]))
-
-
-def _render(
-    model: DenseClassifier, transform: Any, birds: SyntheticBirds, per_class: int | None, *, quiet: bool
-) -> Part:
-    rows_N = rows_of(birds, per_class)
+def _render(model: DenseClassifier, transform: Any, birds: SyntheticBirds, *, quiet: bool) -> Part:
     seen, masks, objects = [], [], []
-    starts = range(0, len(rows_N), BATCH_SIZE)
+    starts = range(0, len(birds), BATCH_SIZE)
     for start in track(starts, "held-out birds", quiet=quiet, total=len(starts)):
-        rows = rows_N[start : start + BATCH_SIZE]
-        renders = [birds.render(int(row)) for row in rows]
+        rows = range(start, min(start + BATCH_SIZE, len(birds)))
+        renders = [birds.render(row) for row in rows]
         with torch.inference_mode():
             output = model(torch.stack([transform(render.image) for render in renders]))
-        seen.append((output, birds.labels_N[rows]))
+        seen.append((output, birds.labels_N[start : start + len(rows)]))
         masks.append(np.stack([[render.part_masks[part] for part in PARTS] for render in renders]))
         objects.append(np.stack([render.object_mask for render in renders]))
     return Part(*_gathered(seen), np.concatenate(masks), np.concatenate(objects))
