@@ -105,3 +105,4 @@ def test_relaxations_of_the_rows_are_ordered(tmp_path, capsys):
     values = json.loads(capsys.readouterr().out)
     order = [values[name] for name in ("search", "exact", "equal rows allowed", "linear", "without pairs")]
     assert all(weaker >= stronger - 1e-6 for stronger, weaker in itertools.pairwise(order))
+    assert values["search"] - 1e-6 <= values["at the prices"] <= values["bound"] + 1e-6

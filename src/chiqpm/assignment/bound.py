@@ -34,9 +34,10 @@ from chiqpm.assignment.relaxation import Relaxation, Single
 _FIRST_CORE, _SECOND_CORE = 400, 900
 _SECOND_FROM, _ALL_FROM, _ALL_UNTIL = 0.08, 0.25, 0.75
 _HOLD = 0.5
-_GROWTH = 3.0
-_SMOOTH, _SHARP = 0.008, 0.001
+_GROWTH = 1.5
+_SMOOTH, _SHARP = 0.015, 0.001
 _EVALUATE = 20
+_LAST_SWEEPS = 50
 _FIRST_PENALTY, _FIRST_STEPS = 1e-4, 100
 _BLOCK = 256
 _EPS = float(np.finfo(np.float64).eps)
@@ -198,7 +199,7 @@ def _certificate(relaxation: Relaxation) -> tuple[Certificate, NDArray[np.int64]
     """What the present multipliers prove, and the features outside the core that raise it."""
     problem, core_N = relaxation.problem, relaxation.core_N
     prices = relaxation.prices.copy()
-    prices.worth()
+    prices.worth(sweeps=_LAST_SWEEPS)
     multiplier_N, nonnegative_NN = relaxation.multiplier_N.copy(), relaxation.nonnegative.copy()
     proven = evaluate(problem, prices=prices, core_N=core_N, multiplier_N=multiplier_N, nonnegative_NN=nonnegative_NN)
     return Certificate(proven.bound, prices, core_N, multiplier_N, nonnegative_NN), proven.others_M

@@ -172,9 +172,10 @@ def _totals(f: Any, state: Any, sweeps: Any) -> Any:  # pragma: no cover - compi
                 live += 1
         total_C[pairs[p, 0]] += split_FP[f, p]
         total_C[pairs[p, 1]] += pair_P[p] - split_FP[f, p]
-    for _ in range(sweeps):
+    for sweep in range(sweeps):
         moved = 0.0
-        for p in state.live_P[:live]:
+        for i in range(live):
+            p = state.live_P[i if sweep % 2 == 0 else live - 1 - i]
             c, d, whole = pairs[p, 0], pairs[p, 1], pair_P[p]
             first, second = total_C[c] - split_FP[f, p], total_C[d] - (whole - split_FP[f, p])
             share = min(max((second + whole - first) / 2, 0.0), whole)

@@ -13,9 +13,9 @@ from chiqpm.assignment.spectrum import NegativePart
 
 Single = NDArray[Any]
 
-_PRICE_STEPS = 5
+_PRICE_STEPS = 4
 _RELAXATION = 1.6
-_WEIGHT = 20.0
+_WEIGHT = 50.0
 
 
 class Relaxation:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from chiqpm.assignment.bound import certify
 from chiqpm.assignment.count import rows_with_sharing
@@ -65,6 +65,7 @@ class Run:
         self.stop = threading.Event()
         self.proof: threading.Thread | None = None
         self.failure: BaseException | None = None
+        self.threads = max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
 
     def search(self, *, seed: int, effort: float, separation_FP: NDArray[np.float64]) -> tuple[Solution, float, bool]:
         """Search, and prove if asked to: the best solution, the bound, and whether the user stopped it."""
@@ -129,8 +130,10 @@ class Run:
     def _await(self, search: Search) -> None:
         assert search.incumbent is not None
         self.objective = search.incumbent.rewarded
-        while self.proof is not None and self.proof.is_alive():
-            self.proof.join(0.1)
+        # The search has left its core to the proof.
+        with threadpool_limits(self.threads, user_api="blas"):
+            while self.proof is not None and self.proof.is_alive():
+                self.proof.join(0.1)
 
     def _solution(self, search: Search) -> Solution:
         assert search.incumbent is not None
