@@ -10,7 +10,7 @@ _EXACT = ("highs", "scip", "cpsat", "gurobi")
 def reduced() -> list[Job]:
     """A minute's worth, to see that the command works."""
     return [Job("tiny-0", method, seconds=20.0) for method in ("search", *_EXACT)] + [
-        Job("random-200x40-20-0.5", seconds=10.0, effort=0.2, certify=True)
+        Job("random-200x40-20-0.5", seconds=4.0, effort=0.2, certify=True)
     ]
 
 
