@@ -158,7 +158,7 @@ def write_run(
         },
         "interpretability": {"contrastiveness": 0.9, "sid@5": 0.7},
         "calibration_score": "branch",
-        "coverage": {},
+        "coverage": {name: {f"{coverage:g}": {"coverage": 0.81, "mean_size": 1.25}} for name in ("branch", "thr")},
     }
     (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
     write_npz(folder / "examples.npz", {"pictures": generator.integers(0, 255, (classes, 96, 96, 3), dtype=np.uint8)})

@@ -80,7 +80,9 @@ def test_the_numbers_of_the_run_are_in_the_report(small_run, text):
     assert "No choice whatsoever can be better by more than 5%" in text
     assert "16 train, 20 calibration, 16 test" in text
     assert "Contrastiveness" in text
-    assert "Higher is better" in text
+    assert "Higher is better; 0 to 1." in text
+    assert "branch (in use)" in text
+    assert "0.810, size 1.25" in text
     assert f"chiqpm fit {small_run / 'images'} --out NEW_RUN --config {small_run / 'config.yaml'}" in text
 
 

@@ -13,13 +13,13 @@ class Meaning:
 
     Attributes:
         name: as a reader calls it.
-        better: which direction is better.
+        better: which direction is better; none for a control.
         words: what it says.
         reach: its range.
     """
 
     name: str
-    better: Literal["higher", "lower"]
+    better: Literal["higher", "lower", "none"]
     words: str
     reach: str
 
@@ -46,6 +46,16 @@ MEANINGS = {
         "How much more active a feature is where the attribute that it follows best is present.",
         "0 and more",
     ),
+    "attribute_auc": Meaning(
+        "Attribute detection", "higher", "How well each feature detects the attribute it follows best.", "0.5 is chance"
+    ),
+    "part_hit": Meaning(
+        "Part grounding", "higher", "Explaining features peak on the part of the object that they stand for.", "0 to 1"
+    ),
+    "part_hit_other_image": Meaning(
+        "Part grounding, other image", "none", "The same peaks on the parts of another image.", "a control"
+    ),
+    "part_hit_random": Meaning("Part grounding, random place", "none", "Random places on the parts.", "a control"),
     "sid": Meaning(
         "Spatial diversity", "higher", "The features of a class look at different places of the image.", "0 to 1"
     ),
@@ -61,7 +71,7 @@ def meaning(key: str) -> Meaning:
     if key.startswith("sid@"):
         base = MEANINGS["sid"]
         return Meaning(f"{base.name} ({key.upper()})", base.better, base.words, base.reach)
-    return MEANINGS.get(key, Meaning(key.replace("_", " ").capitalize(), "higher", "", ""))
+    return MEANINGS.get(key, Meaning(key.replace("_", " ").capitalize(), "none", "", ""))
 
 
 def certificate_sentence(assignment: Mapping[str, float | None], features: Mapping[str, int]) -> str:

@@ -94,6 +94,8 @@ def report_html(record: RunRecord, options: ReportOptions) -> str:
         metric_rows=facts.metric_rows(record),
         seconds=facts.seconds(record),
         coverage=coverage,
+        scores=record.metrics.get("coverage", {}),
+        score_in_use=record.metrics.get("calibration_score"),
         errors=errors,
         errors_chart=_errors_chart(errors),
         certificate=_certificate(record),
