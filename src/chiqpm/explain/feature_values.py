@@ -91,7 +91,8 @@ def explain_features(
     mixtures = fit_mixtures(observations.sample_SK, seed) if len(observations.sample_SK) > 1 else None
     explained = []
     for k in range(num_features):
-        poly = polysemanticity(observations, k, class_labels, attribute_names, present_CA, seed=seed)
+        auc_A = auc_KA[k]
+        poly = polysemanticity(observations, k, class_labels, attribute_names, present_CA, auc_A=auc_A, seed=seed)
         kept = _kept_images(int((observations.top_KT[k] >= 0).sum()), top, poly)
         images = _top_images(observations, k, class_labels, paths, kept=kept, active_mean=float(means[k]))
         total = float(observations.sum_CK[:, k].sum())
@@ -116,7 +117,7 @@ def explain_features(
                 others=others,
                 top=images,
                 histogram=_histogram(observations.sample_SK[:, k], mixtures, k, float(means[k])),
-                attributes=_links(auc_KA[k], attribute_names),
+                attributes=_links(auc_A, attribute_names),
                 main_class_share=main_share,
                 border_share=border_share,
                 warnings=tuple(name for name, holds in found.items() if holds),

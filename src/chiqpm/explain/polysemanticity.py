@@ -18,6 +18,7 @@ from chiqpm.explain.observations import Observations
 _SMALLEST_CLUSTER = 0.2
 _Z = 3.0
 _SHARE_DIFFERENCE = 0.5
+_ALIKE = 0.1
 
 
 def polysemanticity(
@@ -27,6 +28,7 @@ def polysemanticity(
     attribute_names: Sequence[str],
     present_CA: NDArray[np.bool_],
     *,
+    auc_A: NDArray[np.float64] | None = None,
     seed: int = 0,
 ) -> Polysemanticity | None:
     """Look for two kinds among a feature's top images, by what the other features show where this one peaks.
@@ -37,6 +39,8 @@ def polysemanticity(
         class_names: C names.
         attribute_names: A names; none where nothing is known about the classes.
         present_CA: attributes of the classes.
+        auc_A: how well the feature detects each attribute: of attributes that differ alike between the groups the one
+            that it follows best is named.
         seed: of the clusters.
 
     Returns:
@@ -56,7 +60,9 @@ def polysemanticity(
     attribute, shares = "", (0.0, 0.0)
     if present_CA.shape[1]:
         share_2A = np.stack([present_CA[labels_T[member_T]].mean(axis=0) for member_T in members])
-        most = int(np.abs(share_2A[0] - share_2A[1]).argmax())
+        apart_A = np.abs(share_2A[0] - share_2A[1])
+        follows_A = np.zeros_like(apart_A) if auc_A is None else np.nan_to_num(auc_A, nan=0.5)
+        most = int(np.where(apart_A >= apart_A.max() - _ALIKE, follows_A, -1.0).argmax())
         attribute, shares = attribute_names[most], (float(share_2A[0, most]), float(share_2A[1, most]))
         if abs(shares[0] - shares[1]) < _SHARE_DIFFERENCE:
             return None
