@@ -32,7 +32,7 @@ MEAN, LARGEST = 0.75, 24.0
 
 
 def words(figure: Figure) -> list[str]:
-    return [text.get_text() for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
+    return sorted(text.get_text() for text in figure.findobj(Text) if text.get_visible() and text.get_text())
 
 
 def rendered(figure: Figure) -> Image.Image:
