@@ -17,15 +17,15 @@ class Doctests(griffe.Extension):
 
 
 def fenced(text: str) -> str:
-    """Return a docstring with a fence around every example that isn't in a section of its own."""
+    """Return a docstring with a fence around every example."""
     lines: list[str] = []
-    inside = False
+    indent: str | None = None
     for line in text.splitlines():
-        if not inside and line.startswith(">>> "):
-            lines.append("```pycon")
-            inside = True
-        elif inside and not line.strip():
-            lines.append("```")
-            inside = False
+        if indent is None and line.lstrip().startswith(">>> "):
+            indent = line[: len(line) - len(line.lstrip())]
+            lines.append(f"{indent}```pycon")
+        elif indent is not None and not line.strip():
+            lines.append(f"{indent}```")
+            indent = None
         lines.append(line)
-    return "\n".join([*lines, "```"] if inside else lines)
+    return "\n".join(lines if indent is None else [*lines, f"{indent}```"])

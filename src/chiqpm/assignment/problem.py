@@ -52,15 +52,14 @@ class AssignmentProblem:
 
     Args:
         similarity_FC: A, similarity of features and classes (F,C). A feature whose row is 0 is dead: it can't be
-        selected.
+            selected.
         redundancy_FF: R, redundancy of two features (F,F), symmetric or upper triangular; the diagonal is ignored
-        and negative
-            entries count as 0. All zero means no penalty.
+            and negative entries count as 0. All zero means no penalty.
         bias_F: b, preference for each feature (F,).
         kept_features: K.
         features_per_class: n.
         pair_density: rho in [0, 1]: int(rho · C) pairs of classes with the nearest columns of A are forced to
-        share n - 1.
+            share n - 1.
         threshold: tau. None takes the published rule (`redundancy_threshold`).
         pairs: class pairs (P,2) to be forced instead of the nearest ones, for instance from a taxonomy.
         forbidden_features: features that must not be selected.
@@ -81,7 +80,7 @@ class AssignmentProblem:
 
     Raises:
         ChiqpmError: shapes don't fit, values are not finite, a precondition fails, or the wishes contradict one
-        another.
+            another.
 
     Example:
         >>> problem = AssignmentProblem(np.eye(3, 2), np.zeros((3, 3)), np.zeros(3), 2, 1, 0.0)

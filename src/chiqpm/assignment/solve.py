@@ -91,10 +91,8 @@ def solve(
         certify: prove an upper bound (`chiqpm.assignment.bound`) in a second thread, beside the search once that has a
             first solution, and until the time limit after it.
         separation_FP: how well each feature tells the classes of each pair of `problem.pairs` apart (F,P); signs
-        don't matter. The
-            search then also rewards, for each pair, the largest value among the selected features. This is a
-            preference outside the
-            objective and its bound.
+            don't matter. The search then also rewards, for each pair, the largest value among the selected features.
+            This is a preference outside the objective and its bound.
         separation_weight: multiplies that reward.
         progress: called now and then.
 
