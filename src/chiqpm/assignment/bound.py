@@ -94,9 +94,9 @@ def evaluate(
     matrix += half_N
     matrix[np.diag_indices(size)] += worth_F[core_N] - multiplier_N
     norm = float(np.linalg.norm(matrix))
-    level = float(
-        eigh(matrix, eigvals_only=True, subset_by_index=[size - 1, size - 1], overwrite_a=True, check_finite=False)[0]
-    )
+    last = [size - 1, size - 1]
+    # Transposed, because only a matrix in columns is overwritten instead of copied.
+    level = float(eigh(matrix.T, eigvals_only=True, subset_by_index=last, overwrite_a=True, check_finite=False)[0])
     # Each worth is a sum over classes of differences; each pair's share is part of two.
     terms = len(prices.class_C) + 2 * len(prices.pair_P)
     largest = float(np.abs(prices.gain_FC).max() + np.abs(prices.class_C).max() + prices.pair_P.sum())
@@ -167,6 +167,8 @@ def certify(
         guess_F[:] = 0.0
         guess_F[guess_K] = 1.0
     score_F = prices.worth() + problem.bias_F - problem.penalty_FF @ guess_F
+    if guess_K is not None:
+        score_F[guess_K] = np.inf
     allowed = np.flatnonzero(problem.allowed_F)
     core_N = allowed[np.argsort(-score_F[allowed], kind="stable")[:core_size]]
     use_N = (guess_F[core_N] + kept / len(core_N)) / 2
