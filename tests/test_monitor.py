@@ -124,7 +124,7 @@ def test_false_alarms_stay_below_their_probability(run, tmp_path):
         # A fresh calibration each time: the promise is over its draw, too.
         generator = np.random.default_rng([seed, 9])
         logits, features, labels = answers(*draw(60, generator))
-        fresh = type(calibration)(logits, features, labels)
+        fresh = type(calibration)(logits_NC=logits, features_NK=features, labels_N=labels)
         watch = module._Watch(FakeClassifier(), fresh, 0.8, 0.5, seed)
         logits, features, labels = answers(*draw(150, generator))
         for name, scores in watch._scores(logits, features, labels).items():
