@@ -10,6 +10,9 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -225,3 +228,11 @@ def test_the_server_listens_on_loopback_alone(server):
     for other in addresses - {"127.0.0.1"}:
         with pytest.raises(OSError), socket.create_connection((other, port), timeout=2):
             pass
+
+
+def test_files_of_the_machine_cannot_be_fetched(server):
+    for file in (server.run / "config.yaml", Path("/etc/hostname"), server.pictures[0]):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"{server.address}gradio_api/file={file}", timeout=10)
+        assert refused.value.code in {403, 404}
+        refused.value.close()
