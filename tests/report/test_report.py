@@ -82,6 +82,7 @@ def test_the_numbers_of_the_run_are_in_the_report(small_run, text):
     assert "Contrastiveness" in text
     assert "Higher is better; 0 to 1." in text
     assert "branch (in use)" in text
+    assert len(re.findall(r"</strong>, which is (not )?in the set", text)) == text.count('class="example wrong"') > 0
     assert "0.810, size 1.25" in text
     assert f"chiqpm fit {small_run / 'images'} --out NEW_RUN --config {small_run / 'config.yaml'}" in text
 
