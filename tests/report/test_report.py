@@ -187,6 +187,18 @@ def test_the_command_says_where_the_report_is(small_run, tmp_path, capsys):
     assert main(["report", str(run), "--out", str(tmp_path / "no" / "r.html")]) == 2
 
 
+def test_sizes_that_cannot_be():
+    with pytest.raises(ChiqpmError, match="examples of a report must be 0 or more, received -1"):
+        ReportOptions(examples=-1)
+
+
+def test_a_report_without_pictures_is_a_report(small_run, tmp_path):
+    nothing = ReportOptions(examples=0, features=0, pairs=0, faithfulness_images=0)
+    page = Page(report(small_run, tmp_path, options=nothing))
+    assert [name for name in SECTIONS if name not in page.ids] == []
+    assert page.images == []
+
+
 @pytest.mark.slow
 def test_a_thousand_classes_make_a_page_of_bearable_size(write_run, tmp_path):
     counts = {"train": 2, "calibration": 2, "test": 2}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -49,3 +50,5 @@ class Demo(Common):
             write_json({"address": address})
         else:
             write(f"The demo runs at {address} (Ctrl+C ends it)")
+        # Whoever reads a pipe must not wait for the end of the program.
+        sys.stdout.flush()

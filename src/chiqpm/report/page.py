@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from chiqpm.errors import ChiqpmError
 from chiqpm.files import write_text
 from chiqpm.inspection import Finding, RunRecord, TreeErrors, findings, read_record, tree_errors
 from chiqpm.inspection.global_view import explain_record
@@ -36,12 +37,20 @@ class ReportOptions:
         features: features that are shown, those of most classes first.
         pairs: nearest pairs of classes that are shown.
         faithfulness_images: test images on which faithfulness is measured, about a second each; 0 leaves it out.
+
+    Raises:
+        ChiqpmError: a negative number.
     """
 
     examples: int = 3
     features: int = 100
     pairs: int = 6
     faithfulness_images: int = 8
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value < 0:
+                raise ChiqpmError(f"{name} of a report must be 0 or more, received {value}")
 
 
 def write_report(
