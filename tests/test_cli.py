@@ -285,3 +285,14 @@ def test_features_draws_the_model_and_every_feature_asked_for(run, capsys, tmp_p
     assert "Feature 5" in (out / "features.txt").read_text()
     code, _, error = call(capsys, "features", str(run), "--out", str(out), "--only", "6")
     assert code == 2 and "there is no feature 6; the features are 0 to 5" in error
+
+
+def test_figures_for_phones(run, picture, capsys, tmp_path):
+    first, second = sorted(folder.name for folder in picture.parents[1].iterdir())[:2]
+    for number, arguments in enumerate((["explain", run, picture], ["compare", run, first, second])):
+        file = tmp_path / f"{number}.png"
+        assert call(capsys, *arguments, "--out", file, "--width", "4")[0] == 0
+        with Image.open(file) as drawn:
+            assert drawn.width == 600
+        code, _, error = call(capsys, *arguments, "--out", file, "--width", "2")
+        assert code == 2 and "at least 3 inches wide" in error

@@ -88,7 +88,14 @@ def draw_gallery(
 
 
 def compare_classes(
-    classifier: Classifier, table: ImageTable, answers: Answers, *, first: int, second: int, file: Path
+    classifier: Classifier,
+    table: ImageTable,
+    answers: Answers,
+    *,
+    first: int,
+    second: int,
+    file: Path,
+    width: float = 10.0,
 ) -> None:
     """Draw what two classes share and what separates them, on up to two images of each.
 
@@ -99,6 +106,7 @@ def compare_classes(
         first: index of a class.
         second: index of another class.
         file: where the figure goes.
+        width: width of the page in inches.
     """
     weight_CK = classifier.model.weight_CK.cpu().numpy()
     values = contrast(weight_CK, first, second, classifier.class_names, feature_names=classifier.feature_names)
@@ -117,12 +125,20 @@ def compare_classes(
         features_a=features_a,
         features_b=features_b,
         active_mean_K=classifier.active_mean_K,
+        width=width,
     )
     save_figure(figure, file, title=f"{values.name_a} or {values.name_b}", description=values.text())
 
 
 def compare_in_run(
-    run: Path, first: str, second: str, file: Path, *, data_folder: Path | None = None, device: str = "auto"
+    run: Path,
+    first: str,
+    second: str,
+    file: Path,
+    *,
+    data_folder: Path | None = None,
+    device: str = "auto",
+    width: float = 10.0,
 ) -> Contrast:
     """Draw the contrast of two classes of a run on the run's own images.
 
@@ -133,6 +149,7 @@ def compare_in_run(
         file: where the figure goes.
         data_folder: the folder of images, where it has moved since the run.
         device: where to compute.
+        width: width of the page in inches.
 
     Returns:
         What the figure shows, as values.
@@ -158,7 +175,8 @@ def compare_in_run(
         names,
         feature_names=classifier.feature_names,
     )
-    compare_classes(classifier, table, Answers(**read_npz(answers)), first=index_a, second=index_b, file=file)
+    found = Answers(**read_npz(answers))
+    compare_classes(classifier, table, found, first=index_a, second=index_b, file=file, width=width)
     return values
 
 

@@ -188,17 +188,17 @@ class Prediction:
             "explanation": self.explanation.to_dict(maps=maps),
         }
 
-    def figure(self, *, examples: Mapping[int, Any] | None = None) -> Figure:
-        """Draw the explanation."""
+    def figure(self, *, examples: Mapping[int, Any] | None = None, width: float = 10.0) -> Figure:
+        """Draw the explanation on a page of some width in inches; below 6.5 it has one column, for phones."""
         from chiqpm.explain.drawing import draw_explanation
 
-        return draw_explanation(self.explanation, np.asarray(self.picture), examples=examples)
+        return draw_explanation(self.explanation, np.asarray(self.picture), examples=examples, width=width)
 
-    def save_figure(self, path: str | Path, *, examples: Mapping[int, Any] | None = None) -> None:
+    def save_figure(self, path: str | Path, *, examples: Mapping[int, Any] | None = None, width: float = 10.0) -> None:
         """Draw the explanation into a file with its text beside it; the ending chooses the format (png, svg, pdf)."""
         from chiqpm.explain.drawing import save_figure
 
-        figure, title = self.figure(examples=examples), f"Why {self.label}?"
+        figure, title = self.figure(examples=examples, width=width), f"Why {self.label}?"
         save_figure(figure, path, title=title, description=self.explanation.text())
 
 

@@ -113,7 +113,8 @@ def test_a_figure_looks_as_it_did(cases: SimpleNamespace, name: str, tmp_path: P
         picture.save(file, optimize=True)
         text.write_text("\n".join(said) + "\n", encoding="utf-8")
     assert said == text.read_text(encoding="utf-8").splitlines()
-    mean, largest = difference(Image.open(file), picture)
+    with Image.open(file) as kept:
+        mean, largest = difference(kept, picture)
     same = mean <= MEAN and largest <= LARGEST
     if not same:
         FIGURES[name](cases).savefig(tmp_path / f"{name}.png")

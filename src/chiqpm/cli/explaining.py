@@ -23,6 +23,8 @@ class Explain(Common):
     """The figure: .png, .svg or .pdf."""
     coverage: float | None = None
     """Probability with which the set contains the truth; by default that of the run."""
+    width: float = 10.0
+    """Width of the page in inches; below 6.5 in one column, for phones."""
     device: str = "auto"
     """Where to compute."""
 
@@ -33,7 +35,7 @@ class Explain(Common):
 
         classifier = load(self.model, device=self.device)
         prediction = classifier.predict(self.image, self.coverage)
-        prediction.save_figure(self.out, examples=read_examples(self.model))
+        prediction.save_figure(self.out, examples=read_examples(self.model), width=self.width)
         if self.json:
             write_json({"figure": str(self.out), **prediction.to_dict()})
         else:
@@ -53,6 +55,8 @@ class Compare(Common):
     """Another class."""
     out: Path = Path("contrast.png")
     """The figure: .png, .svg or .pdf."""
+    width: float = 10.0
+    """Width of the page in inches; below 6.5 a class shows one of its own features only, for phones."""
     data: Path | None = None
     """The folder of images, where it has moved since the run."""
 
@@ -60,7 +64,7 @@ class Compare(Common):
         """Draw and describe."""
         from chiqpm.gallery import compare_in_run
 
-        values = compare_in_run(self.model, self.first, self.second, self.out, data_folder=self.data)
+        values = compare_in_run(self.model, self.first, self.second, self.out, data_folder=self.data, width=self.width)
         if self.json:
             write_json({"figure": str(self.out), **values.to_dict()})
         else:
