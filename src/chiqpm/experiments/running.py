@@ -41,7 +41,7 @@ def run_experiment(experiment: Experiment, context: Context) -> dict[str, Any]:
         "question": experiment.question,
         "verdict": {**vars(outcome.verdict), "line": outcome.verdict.line()},
         "table": {"columns": list(outcome.columns), "rows": [list(row) for row in outcome.rows]},
-        "notes": list(outcome.notes),
+        "notes": [*outcome.notes, *_about_run(context)],
         "values": outcome.values,
         "made": {
             "command": _command(experiment, context),
@@ -56,6 +56,15 @@ def run_experiment(experiment: Experiment, context: Context) -> dict[str, Any]:
     plain: dict[str, Any] = as_plain(result)
     write_json(context.out / RESULT, plain)
     return plain
+
+
+def _about_run(context: Context) -> list[str]:
+    if context.run is None:
+        return []
+    from chiqpm import config_file
+
+    seed = config_file.read(context.run / "config.yaml").seed
+    return [f"Measured on a run on the built-in birds that was there already (`--run`), trained with seed {seed}."]
 
 
 @contextmanager
