@@ -281,7 +281,7 @@ def test_the_solver_experiment_reads_its_jobs(tmp_path, monkeypatch, capsys):
         "instance": "x",
         "method": "search",
         "features": 9,
-        "classes": 200,
+        "classes": 1000,
         "pairs": 3,
         "satisfied": 3,
         "objective": 1.5,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -28,11 +29,22 @@ def models(context: Context) -> tuple[tuple[int, ...], int, ModelSize, int]:
 def run(context: Context) -> Outcome:
     """Train three models on few birds and compare the sets of all scores over random halves of their images."""
     seeds, per_class, size, splits = models(context)
-    measured = []
+    measured = {}
     for seed in seeds:
         made_from = {"seed": seed, "per_class": per_class, "size": asdict(size), "splits": splits}
         measure = partial(_measure, context, seed, per_class, size, splits)
-        measured.append(kept(context.out / f"sets-{seed}.json", made_from, measure))
+        measured[str(seed)] = kept(context.out / f"sets-{seed}.json", made_from, measure)
+    return summarise(measured, splits)
+
+
+def summarise(models: Mapping[str, dict[str, Any]], splits: int) -> Outcome:
+    """Compare scores by what `measure_sets` gave for each model.
+
+    Args:
+        models: name of a model -> its sets.
+        splits: random halves of its images.
+    """
+    measured = list(models.values())
     rows = []
     for name in _SHOWN:
         values = [model["scores"][name][_TARGET] for model in measured]
@@ -50,8 +62,8 @@ def run(context: Context) -> Outcome:
     if unclear:
         evidence += f" No difference is shown against {', '.join(unclear)}."
     notes = [
-        f"Means over {len(seeds)} models and {splits} random halves each; intervals are over models. Only sets of two "
-        "or more classes have a coherence; families: superclasses in a set, counted over all sets.",
+        f"Means over {len(measured)} models and {splits} random halves each; intervals are over models. Only sets of "
+        "two or more classes have a coherence; families: superclasses in a set, counted over all sets.",
         "Accuracies: " + ", ".join(f"{model['accuracy']:.3f}" for model in measured) + ".",
     ]
     if worse:
@@ -64,7 +76,7 @@ def run(context: Context) -> Outcome:
         ),
         columns=["score", "coverage", "size", "coherence per set", "coherence over pairs", "families"],
         rows=rows,
-        values={"models": dict(zip(map(str, seeds), measured, strict=True)), "gains": gains},
+        values={"models": dict(models), "gains": gains},
         notes=notes,
     )
 
