@@ -36,7 +36,7 @@ def summarise(jobs: Sequence[dict[str, Any]]) -> Outcome:
     )
     return Outcome(
         verdict=Verdict(
-            claim="The search reaches ImageNet's size and beyond on a laptop.",
+            claim="The search reaches ImageNet's size, 1,000 classes, on a laptop.",
             holds=not failed and len(complete) == len(large) and memory < _LAPTOP_MB and most >= _IMAGENET,
             evidence=evidence + (f" Failed: {', '.join(failed)}." if failed else ""),
         ),
