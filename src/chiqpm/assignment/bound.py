@@ -34,8 +34,8 @@ from chiqpm.assignment.relaxation import Relaxation, Single
 _FIRST_CORE, _SECOND_CORE = 400, 900
 _SECOND_FROM, _ALL_FROM, _ALL_UNTIL = 0.08, 0.25, 0.75
 _HOLD = 0.5
-_GROWTH = 1.5
-_SMOOTH, _SHARP = 0.015, 0.001
+_GROWTH = 3.0
+_SMOOTH, _SHARP = 0.006, 0.001
 _EVALUATE = 20
 _LAST_SWEEPS = 50
 _FIRST_PENALTY, _FIRST_STEPS = 1e-4, 100

@@ -15,7 +15,7 @@ Single = NDArray[Any]
 
 _PRICE_STEPS = 4
 _RELAXATION = 1.6
-_WEIGHT = 50.0
+_WEIGHT = 1.8
 
 
 class Relaxation:
@@ -46,10 +46,11 @@ class Relaxation:
         self.slack, self.nonnegative = np.zeros_like(self.lifted), np.zeros_like(self.lifted)
         self.multiplier_N = np.zeros(size)
         self.level = 0.0
-        # A feature's worth is what the lifted selection's entries, which are at most 1, are weighed against.
+        # A feature's worth is what the lifted selection's entries, which are at most 1, are weighed against. The more
+        # classes, the more a small step of all their prices moves it.
         per_class = problem.features_per_class
         best_CN = -np.partition(-problem.gain_FC.T, per_class, axis=1)[:, :per_class]
-        self.first_weight = _WEIGHT * kept / max(float(best_CN.sum()), 1e-9)
+        self.first_weight = _WEIGHT * problem.num_classes**0.5 * kept / max(float(best_CN.sum()), 1e-9)
         self.negative_part = NegativePart()
         self.worth_N = prices.worth(core_N) + problem.bias_F[core_N]
 
