@@ -32,6 +32,7 @@ from chiqpm.assignment.problem import AssignmentProblem
 from chiqpm.assignment.relaxation import Relaxation, Single
 
 _FIRST_CORE, _SECOND_CORE = 400, 900
+_LEAST_CORE = 2
 _SECOND_FROM, _ALL_FROM, _ALL_UNTIL = 0.08, 0.25, 0.75
 _HOLD = 0.5
 _GROWTH = 3.0
@@ -150,7 +151,7 @@ def certify(
         problem: the problem.
         pairs: forced pairs to be respected (P,2); fewer give a weaker bound. None takes the problem's.
         guess_K: a good selection, which helps to choose the first core.
-        core_size: features that enter the matrix at first. Those that it needs are added on the way.
+        core_size: features that enter the matrix at first, at least 2 K. Those that it needs are added on the way.
         iterations: rounds of alternating directions.
         deadline: moment of `time.monotonic()` after which no further round starts.
         target: stop as soon as the bound is no larger.
@@ -170,7 +171,7 @@ def certify(
     if guess_K is not None:
         score_F[guess_K] = np.inf
     allowed = np.flatnonzero(problem.allowed_F)
-    core_N = allowed[np.argsort(-score_F[allowed], kind="stable")[:core_size]]
+    core_N = allowed[np.argsort(-score_F[allowed], kind="stable")[: max(core_size, _LEAST_CORE * kept)]]
     use_N = (guess_F[core_N] + kept / len(core_N)) / 2
     prices.smoothing = _SMOOTH * prices.largest
     prices.descend(core_N, use_N, -prices.worth(core_N), _FIRST_PENALTY, _FIRST_STEPS)
