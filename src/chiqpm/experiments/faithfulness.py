@@ -94,8 +94,8 @@ def measure_faithfulness(
         run: the run directory.
         data_folder: the folder of images, where it has moved since the run.
         device: where to compute.
-        images: how many test images deletion and insertion look at (28 forward passes each), and how many birds are
-            rendered again; the randomisation looks at 8 of them at most.
+        images: how many test images deletion and insertion look at (28 forward passes each); twice as many birds are
+            rendered again (5 times each), and the randomisation looks at 8 at most.
         seed: of the sample and of the controls.
 
     Raises:
@@ -109,7 +109,7 @@ def measure_faithfulness(
         images=len(rows),
         perturbation=measure_perturbation(classifier.model, batch, active_mean_K=classifier.active_mean_K, seed=seed),
         randomisation=measure_randomisation(classifier.model, batch[:RANDOMISATION_IMAGES], seed=seed),
-        parts=_parts(classifier, table.root, images, seed),
+        parts=_parts(classifier, table.root, 2 * images, seed),
     )
 
 
