@@ -72,6 +72,8 @@ def test_sets_are_those_of_the_predictor(make_classifier, score):
         batch = classifier.predict_batch(images, coverage)
         sets = classifier.predictor.predict_set(batch.logits_BC, batch.features_BK, coverage=coverage)
         np.testing.assert_array_equal(batch.sets_BC, sets)
+        p_values = classifier.predictor.p_values(batch.logits_BC, batch.features_BK)
+        np.testing.assert_array_equal(batch.p_values_BC, p_values)
 
 
 def test_a_score_that_chooses_a_level_has_sets_but_no_p_values(make_classifier):

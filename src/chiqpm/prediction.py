@@ -99,7 +99,7 @@ class BatchPrediction:
         """Conformal p-values; None where the sets of different coverages don't lie within each other."""
         if self.predictor.score.variants > 1:
             return None
-        return np.asarray(self.predictor.p_values(self.logits_BC, self.features_BK))
+        return self.predictor.p_values_of(self.scores_BC)
 
     def members(self, row: int) -> tuple[int, ...]:
         """Return the classes of a set in the order in which they enter it as the coverage grows."""

@@ -300,6 +300,19 @@ class ConformalPredictor:
             values_BC[rows] = count_BC / (self.num_calibration + 1)
         return as_kind(values_BC, logits)
 
+    def p_values_of(self, scores_BC: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Return the p-values that `p_values` gives without smoothing, from scores that `scores` gave.
+
+        Args:
+            scores_BC: nonconformity of the classes.
+
+        Raises:
+            ChiqpmError: not calibrated, or the score of a class depends on the coverage.
+        """
+        require_one_variant(self.score)
+        below_BC = np.searchsorted(self._calibrated()[0], scores_BC.astype(np.float64))
+        return np.asarray((self.num_calibration + 1 - below_BC) / (self.num_calibration + 1))
+
     def state(self) -> dict[str, Any]:
         """Return all that makes the predictor again: plain values, and NumPy arrays under `arrays`.
 
