@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 from chiqpm.assignment.exact import is_quick, solve_exactly
 from chiqpm.assignment.problem import AssignmentProblem
 
-_MOST_VARIABLES = 1000
+_MOST_KEPT, _MOST_VARIABLES = 24, 1000
 _SECONDS = 20.0
 
 
 def is_small(problem: AssignmentProblem) -> bool:
     """Whether a mixed-integer solver is quick when few features are left to choose from, but not before."""
     size = problem.kept_features * (problem.num_classes + problem.pairs_needed)
-    return problem.pair_meaning == "forced" and size <= _MOST_VARIABLES and not is_quick(problem)
+    fits = problem.kept_features <= _MOST_KEPT and size <= _MOST_VARIABLES
+    return problem.pair_meaning == "forced" and fits and not is_quick(problem)
 
 
 def mix_exactly(
@@ -41,17 +42,19 @@ def mix_exactly(
         deadline: moment of `time.monotonic()` at which to be finished.
 
     Returns:
-        Selection and slots, features of the given solution in the slots they had; None when nothing was found.
+        Selection and slots, features of the given solution in the slots they had; None when nothing was found, or
+        the given solution is not feasible, so that there may be none.
     """
     order = np.argsort(selection_K)
     has_CK = np.zeros((len(rows_CN), len(order)), dtype=np.uint8)
     np.put_along_axis(has_CK, rows_CN, 1, axis=1)
-    feasible = problem.check(selection_K, has_CK).feasible
+    if not problem.check(selection_K, has_CK).feasible:
+        return None
     found = solve_exactly(
         problem,
         time_limit=max(min(deadline - time.monotonic(), _SECONDS), 0.1),
         features_N=features_N,
-        start=(selection_K[order], has_CK[:, order]) if feasible else None,
+        start=(selection_K[order], has_CK[:, order]),
     )
     if found.selection_K is None or found.weight_CK is None:
         return None

@@ -17,9 +17,9 @@ _REPORT_SECONDS = 0.2
 _PAIR_FREE_STEPS = 60
 _FREE_HOT, _FREE_COLD = 0.4, 0.04
 _STEPS = 600
-_MEMBER_STEPS, _MOST_MEMBERS, _ANNEALED_SHARE = 100, 4, 0.5
+_MEMBER_STEPS, _MOST_MEMBERS, _ANNEALED_SHARE = 300, 4, 0.5
 _CHILD_SHARE, _COOLEST, _MIXED = 0.2, 0.7, 0.7
-_SMALL_STEPS, _SMALL_MEMBER_STEPS, _SMALL_MEMBERS, _CROWD = 9600, 150, 6, 1.5
+_SMALL_STEPS, _SMALL_MEMBER_STEPS, _SMALL_MEMBERS, _CROWD = 4800, 50, 4, 1.4
 _HOT, _COLD = 0.12, 0.015
 _LEAST_GAIN = 1e-9
 
@@ -67,6 +67,7 @@ class Search:
         self.small = is_small(problem) and separation_FP.size == 0
         self.total = max(int((_SMALL_STEPS if self.small else _STEPS) * problem.kept_features * effort), 1)
         self.left = self.total
+        self.uses_F = np.zeros(problem.num_features)
         self.reported = 0.0
         self.incumbent: Incumbent | None = None
 
@@ -135,14 +136,16 @@ class Search:
                     del members[min(i, others[0], key=lambda j: members[j].rewarded)]
 
     def _mix_exactly(self, members: list[Incumbent]) -> None:
-        """Find the best solution among the features that most of the members, or the best so far, selected."""
+        """Find the best solution among the features of the best so far and some that all members drew on until now."""
         assert self.incumbent is not None
         best_K = self.incumbent.selection_K
-        uses_F = np.bincount(np.concatenate([m.selection_K for m in members]), minlength=self.problem.num_features)
-        uses_F[best_K] += len(members) + 1
-        listed = np.argsort(-uses_F, kind="stable")[: int(_CROWD * len(best_K))]
-        listed = listed[uses_F[listed] > 0]
-        found = mix_exactly(self.problem, np.sort(listed), best_K, self.incumbent.rows_CN, self.annealer.deadline)
+        for member in members:
+            self.uses_F[member.selection_K] += 1
+        drawn_F = np.log(np.maximum(self.uses_F, 1e-9)) + self.generator.gumbel(size=len(self.uses_F))
+        drawn_F[best_K] = np.inf
+        listed = np.argsort(-drawn_F, kind="stable")[: int(_CROWD * len(best_K))]
+        listed = np.sort(listed[(self.uses_F[listed] > 0) | (drawn_F[listed] == np.inf)])
+        found = mix_exactly(self.problem, listed, best_K, self.incumbent.rows_CN, self.annealer.deadline)
         if found is not None:
             self.annealer.state.set_solution(*found)
             self._keep(self._present())
@@ -165,7 +168,9 @@ class Search:
                 best = self._present()
             self._keep(best)
 
-        seconds = 0.9 * (annealer.deadline - time.monotonic()) * steps / before
+        seconds = annealer.deadline - time.monotonic()
+        if not self.small:  # where one family takes all the time, each of its members gets its part
+            seconds *= 0.9 * steps / before
         annealer.anneal_selection(steps, hot, _COLD, seconds=seconds, listed_M=listed_M, after_batch=look)
         annealer.anneal_rows()
         look(1.0)

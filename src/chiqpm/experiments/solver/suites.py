@@ -17,7 +17,7 @@ def reduced() -> list[Job]:
 def benchmark() -> list[Job]:
     """The instances against the exact solvers, and cold starts from five seeds."""
     jobs = [Job(f"tiny-{i}", method, seconds=60.0) for i in range(3) for method in ("search", *_EXACT)]
-    jobs += [Job("100x30", seed=seed, seconds=60.0) for seed in range(5)]
+    jobs += [Job("100x30", seed=seed, seconds=60.0, effort=2.0) for seed in range(5)]
     jobs += [Job("100x30", method, seconds=150.0) for method in _EXACT]
     jobs += [Job("birds-1280x48", seed=seed, seconds=5.0, effort=2.0) for seed in range(5)]
     jobs += [Job("birds-1280x48", seconds=110.0, effort=10.0, certify=True)]
@@ -35,7 +35,7 @@ def scaling() -> list[Job]:
     names += [f"random-{features}x200-50-0.5" for features in (128, 1024, 2048, 4096)]
     names += [f"random-512x200-50-{density}" for density in (0.0, 0.25, 1.0)]
     names += [f"random-512x200-{kept}-0.5" for kept in (20, 100, 200)]
-    return [Job(name, seconds=120.0, effort=0.5) for name in names]
+    return [Job(name, seconds=60.0, effort=0.5) for name in names]
 
 
 SUITES = {"reduced": reduced, "benchmark": benchmark, "scaling": scaling}
