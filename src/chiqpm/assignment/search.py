@@ -19,7 +19,7 @@ _FREE_HOT, _FREE_COLD = 0.4, 0.04
 _STEPS = 600
 _MEMBER_STEPS, _MOST_MEMBERS, _ANNEALED_SHARE = 300, 4, 0.5
 _CHILD_SHARE, _COOLEST, _MIXED = 0.2, 0.7, 0.7
-_SMALL_STEPS, _SMALL_MEMBER_STEPS, _SMALL_MEMBERS, _CROWD = 4800, 50, 4, 1.4
+_SMALL_STEPS, _SMALL_MEMBER_STEPS, _SMALL_MEMBERS, _CROWD, _FAITHFUL = 4800, 50, 4, 1.4, 0.6
 _HOT, _COLD = 0.12, 0.015
 _LEAST_GAIN = 1e-9
 
@@ -136,16 +136,18 @@ class Search:
                     del members[min(i, others[0], key=lambda j: members[j].rewarded)]
 
     def _mix_exactly(self, members: list[Incumbent]) -> None:
-        """Find the best solution among the features of the best so far and some that all members drew on until now."""
+        """Find the best solution among the features of a good one and some of those that all members used until now."""
         assert self.incumbent is not None
-        best_K = self.incumbent.selection_K
+        fresh = max(members, key=lambda member: member.rewarded)
+        base = self.incumbent if self.generator.uniform() < _FAITHFUL else fresh
+        best_K = base.selection_K
         for member in members:
             self.uses_F[member.selection_K] += 1
         drawn_F = np.log(np.maximum(self.uses_F, 1e-9)) + self.generator.gumbel(size=len(self.uses_F))
         drawn_F[best_K] = np.inf
         listed = np.argsort(-drawn_F, kind="stable")[: int(_CROWD * len(best_K))]
         listed = np.sort(listed[(self.uses_F[listed] > 0) | (drawn_F[listed] == np.inf)])
-        found = mix_exactly(self.problem, listed, best_K, self.incumbent.rows_CN, self.annealer.deadline)
+        found = mix_exactly(self.problem, listed, best_K, base.rows_CN, self.annealer.deadline)
         if found is not None:
             self.annealer.state.set_solution(*found)
             self._keep(self._present())
