@@ -41,7 +41,7 @@ $(VENV)/installed: $(VENV)/bin/python pyproject.toml
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable ".[test,lint]"
+	$(BIN)/python -m pip install --quiet --editable ".[test,lint,demo,onnx,datasets,shards,tracking,browser,docs]"
 	touch $@ $(VENV)/installed
 
 $(VENV)/installed-docs: $(VENV)/installed
