@@ -20,7 +20,7 @@ METHODS = [
     for method, package in PACKAGES.items()
 ]
 STEERING = {
-    "forbid": {"forbidden_features": [1, 4]},
+    "forbid": {"forbidden_features": [0, 2]},
     "require": {"required": [(0, 2), (3, 2), (3, 5)]},
     "fix a row": {"required": [(1, 0), (1, 3), (1, 6)]},
     "weigh classes": {"class_weight_C": [1.0, 5.0, 0.2, 1.0, 2.0]},
