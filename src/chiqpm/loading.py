@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -55,16 +56,24 @@ def load_batches(
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
     )
-    threads = torch.get_num_threads()
-    if workers > 0:
-        torch.set_num_threads(max(1, min(threads, count_cores() - workers)))
     try:
-        yield from loader
+        with threads_beside(workers):
+            yield from loader
     except ChiqpmError as error:
         if workers == 0:
             raise
         # What comes back from a worker has the worker's traceback in front of its message.
         raise type(error)(str(error).strip().rpartition("\n")[2].partition(": ")[2]) from None
+
+
+@contextmanager
+def threads_beside(workers: int) -> Iterator[None]:
+    """Let torch compute with no more threads than so many loading processes leave cores for, and at least one."""
+    threads = torch.get_num_threads()
+    if workers > 0:
+        torch.set_num_threads(max(1, min(threads, count_cores() - workers)))
+    try:
+        yield
     finally:
         torch.set_num_threads(threads)
 

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from chiqpm.data import load_image
 from chiqpm.data.images import UnreadableImageError
-from chiqpm.loading import count_cores
+from chiqpm.loading import threads_beside
 
 Item = tuple[str, torch.Tensor | None, str]
 
@@ -58,13 +58,8 @@ def load_chunks(
         collate_fn=_collate,
         pin_memory=torch.cuda.is_available(),
     )
-    threads = torch.get_num_threads()
-    if workers > 0:
-        torch.set_num_threads(max(1, min(threads, count_cores() - workers)))
-    try:
+    with threads_beside(workers):
         yield from loader
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _chunked(paths: Iterable[str], size: int) -> Iterator[list[str]]:
