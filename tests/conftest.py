@@ -73,11 +73,17 @@ def small_run(write_run, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def visit():
+def browser():
+    """Return a real browser, the only one of its process: two would need two event loops in one thread."""
+    with _load("browser").launched() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def visit(browser):
     """Return a function from an address to a page in a real browser, open until the end of the tests."""
     module = _load("browser")
-    with module.launched() as browser:
-        yield lambda address, **options: module.Visit(browser, address, **options)
+    return lambda address, **options: module.Visit(browser, address, **options)
 
 
 @pytest.fixture(scope="session")
