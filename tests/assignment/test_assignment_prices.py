@@ -40,14 +40,26 @@ def linear_value(gain_FC, pairs, per_class, use_F):
     return -found.fun
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_prices_reach_the_value_of_their_linear_programme(seed):
+def fractional_problem(seed, classes):
+    """Gains and a fractional selection of 6 of 24 features."""
     generator = np.random.default_rng(seed)
-    gain_FC, use_F = generator.normal(size=(24, 8)), generator.dirichlet(np.ones(24)) * 6 * 0.5
+    gain_FC, use_F = generator.normal(size=(24, classes)), generator.dirichlet(np.ones(24)) * 6 * 0.5
     use_F = np.minimum(use_F, 0.9)
-    use_F += (6 - use_F.sum()) * (1 - use_F) / (1 - use_F).sum()
-    expected = linear_value(gain_FC, _PAIRS, 3, use_F)
-    prices = ClassPrices(gain_FC, _PAIRS, 3, 6)
+    return gain_FC, use_F + (6 - use_F.sum()) * (1 - use_F) / (1 - use_F).sum()
+
+
+def chain(classes):
+    """One long component: each class is paired with the next."""
+    return np.stack([np.arange(classes - 1), np.arange(1, classes)], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("seed", "classes", "pairs"), [*((seed, 8, _PAIRS) for seed in range(4)), (4, 30, chain(30)), (5, 30, chain(30))]
+)
+def test_prices_reach_the_value_of_their_linear_programme(seed, classes, pairs):
+    gain_FC, use_F = fractional_problem(seed, classes)
+    expected = linear_value(gain_FC, pairs, 3, use_F)
+    prices = ClassPrices(gain_FC, pairs, 3, 6)
     rows_N = np.arange(24)
     for width in (0.1, 0.01, 0.001):
         prices.smoothing = width
@@ -55,6 +67,29 @@ def test_prices_reach_the_value_of_their_linear_programme(seed):
         value = prices.constant + prices.worth() @ use_F
         assert value >= expected - 1e-9
     assert value == pytest.approx(expected, abs=0.02)
+
+
+def test_splits_are_balanced_along_a_long_chain():
+    # A chain whose one end has much and the other little: what is shared must travel all the way.
+    gain_FC = np.linspace(-3.0, 1.0, 120)[None].repeat(2, axis=0)
+    prices = ClassPrices(gain_FC, chain(120), 3, 1)
+    prices.class_C[:], prices.pair_P[:] = 0.0, 2.0
+    prices.split_FP[:] = 1.0
+    best = prices.copy().worth(sweeps=100_000, smoothing=0.01)
+    assert prices.worth(smoothing=0.01) == pytest.approx(best, rel=1e-4)
+
+
+def test_threads_change_nothing():
+    generator = np.random.default_rng(0)
+    gain_FC = generator.normal(size=(400, 12))
+    alone, together = (ClassPrices(gain_FC, chain(12), 3, 20) for _ in range(2))
+    together.threads = 3
+    rows_N, use_N = np.arange(400), generator.random(400) / 20
+    for prices in (alone, together):
+        prices.descend(rows_N, use_N, -prices.worth(), 1e-2, 20)
+    assert np.array_equal(alone.class_C, together.class_C)
+    assert np.array_equal(alone.pair_P, together.pair_P)
+    assert np.array_equal(alone.worth(), together.worth())
 
 
 def test_rounded_worth_is_larger_and_unbalanced_splits_are_worth_more():

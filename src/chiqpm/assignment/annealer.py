@@ -164,17 +164,17 @@ class Annealer:
                 break
             renew(len(regions.grouped), _NEIGHBOURHOOD, hot, cold, cold, state.random, regions, rows)
 
-    def repair(self) -> None:
-        """Make the forced pairs hold; those that resist every attempt are dropped."""
+    def repair(self, attempts: int = _REPAIR_ATTEMPTS) -> bool:
+        """Make the forced pairs hold; those that resist every attempt are dropped. Returns whether there are none."""
         from chiqpm.assignment.repair import repair
 
         state, pairs_P2 = self.state, self.problem.pairs
         if not len(pairs_P2):
-            return
+            return True
         state.set_pairs(pairs_P2)
         steps = _REPAIR_STEPS * len(pairs_P2)
         left, best = -1, state.rows_CN.copy()
-        for _ in range(_REPAIR_ATTEMPTS):
+        for _ in range(attempts):
             for part, warm, cool in _cooling(steps, 0.5, 0.2):
                 energy = repair(part, warm, cool, 0.2, state.random, pairs_P2, state.rows())
                 if energy == 0 or time.monotonic() > self.deadline:
@@ -187,6 +187,7 @@ class Annealer:
             state.set_rows(best)
             shared_P = (state.has_CK[pairs_P2[:, 0]] & state.has_CK[pairs_P2[:, 1]]).sum(axis=1)
             state.set_pairs(pairs_P2[shared_P == self.problem.features_per_class - 1])
+        return left == 0
 
 
 def _cooling(steps: int, hot: float, cold: float) -> Iterator[tuple[int, float, float]]:

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
+from threadpoolctl import ThreadpoolController
 
 from chiqpm.assignment.prices import Array, ClassPrices
 from chiqpm.assignment.problem import AssignmentProblem
@@ -157,6 +158,8 @@ def certify(
         target: stop as soon as the bound is no larger.
         progress: called with the fraction done and the bound so far; returns True to stop.
 
+    As many threads look at the prices as linear algebra may use at that moment.
+
     Returns:
         The best certificate found on the way. Wishes other than the pairs and the forbidden features are not used,
         which leaves the bound valid.
@@ -179,8 +182,12 @@ def certify(
     best: Certificate | None = None
     began = time.monotonic()
     allowance = max(deadline - began, 1e-3)
+    libraries = ThreadpoolController()
     count = 0
     while True:
+        prices.threads = max(
+            (pool["num_threads"] for pool in libraries.info() if pool["user_api"] == "blas"), default=1
+        )
         fraction = min(max(count / iterations, (time.monotonic() - began) / allowance), 1.0)
         prices.smoothing = prices.largest * _SMOOTH * (_SHARP / _SMOOTH) ** min(fraction / _HOLD, 1.0)
         relaxation.step(_GROWTH ** (max(fraction - _HOLD, 0.0) / (1.0 - _HOLD)))

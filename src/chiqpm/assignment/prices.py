@@ -13,6 +13,9 @@ and Z <= n Σ lambda - (n - 1) Σ theta + max over selections of Σ_f (b_f + q_f
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,8 +28,11 @@ Array = NDArray[np.float64]
 
 _MARGIN = 0.3
 _NEGLIGIBLE = 15.0
-_SWEEPS = 20
-_BALANCED = 0.01
+_SWEEPS = 200
+_BALANCED = 0.02
+_FAR = 5.0
+_PART, _MOST_PARTS = 32, 8
+"""Features in a part that a thread looks at. Parts don't depend on how many threads there are, nor does rounding."""
 
 
 class ClassPrices:
@@ -37,10 +43,13 @@ class ClassPrices:
         pairs_P2: class pairs that share exactly n - 1 features.
         per_class: n.
         kept: K, for a first guess at the prices.
+
+    `threads` says how many threads may look at features; the result doesn't depend on it.
     """
 
     def __init__(self, gain_FC: Array, pairs_P2: NDArray[np.int64], per_class: int, kept: int) -> None:
         self.gain_FC, self.pairs, self.per_class = gain_FC, pairs_P2, per_class
+        self.threads = 1
         self.largest = largest = float(np.abs(gain_FC).max())
         self.smoothing = 0.01 * largest
         depth = min(len(gain_FC) - 1, 4 * kept)
@@ -62,9 +71,14 @@ class ClassPrices:
             smoothing: width over which max(0, ·) is rounded; a rounded worth is larger.
         """
         rows_N = np.arange(len(self.gain_FC)) if rows_N is None else rows_N
-        worth_N = np.empty(len(rows_N))
-        _worth(rows_N, self._state(self.class_C, self.pair_P, smoothing), sweeps, worth_N)
-        return worth_N
+
+        def part(rows_M: NDArray[np.int64]) -> Array:
+            worth_M = np.empty(len(rows_M))
+            _worth(rows_M, self._state(self.class_C, self.pair_P, smoothing), sweeps, worth_M)
+            return worth_M
+
+        with self._mapping() as run:
+            return np.concatenate(run(part, _parts(rows_N)))
 
     def descend(self, rows_N: NDArray[np.int64], use_N: Array, offset_N: Array, penalty: float, steps: int) -> Array:
         """Lower the augmented Lagrangian in the prices by a few quasi-Newton steps.
@@ -87,31 +101,54 @@ class ClassPrices:
         near_N = excess_N > -_MARGIN * excess_N.max(initial=0.0)
         near_rows, near_fixed = rows_N[near_N], fixed_N[near_N]
         num_classes, per_class = len(self.class_C), float(self.per_class)
+        parts = list(zip(_parts(near_rows), _parts(near_fixed), strict=True))
 
         def lagrangian(prices: Array) -> tuple[float, Array]:
             class_C, pair_P = prices[:num_classes], np.maximum(prices[num_classes:], 0.0)
+
+            def part(near: tuple[NDArray[np.int64], Array]) -> tuple[float, Array]:
+                slope_D = np.zeros(len(prices))
+                state = self._state(class_C, pair_P, self.smoothing)
+                return _excess(near[0], state, near[1], penalty, slope_D), slope_D
+
+            values, slopes = zip(*run(part, parts), strict=True)
             slope_D = np.concatenate([np.full(num_classes, per_class), np.full(len(pair_P), 1.0 - per_class)])
-            state = self._state(class_C, pair_P, self.smoothing)
-            value = _excess(near_rows, state, near_fixed, penalty, slope_D)
-            return value + per_class * class_C.sum() - (per_class - 1) * pair_P.sum(), slope_D
+            constant = per_class * class_C.sum() - (per_class - 1) * pair_P.sum()
+            return constant + sum(values), slope_D + np.sum(slopes, axis=0)
 
         bounds = [(None, None)] * num_classes + [(0.0, None)] * len(self.pairs)
         start = np.concatenate([self.class_C, self.pair_P])
-        found = minimize(
-            lagrangian,
-            start,
-            jac=True,
-            method="L-BFGS-B",
-            bounds=bounds,
-            options={"maxiter": steps, "maxcor": 10, "ftol": 0.0, "gtol": 0.0},
-        )
+        with self._mapping() as run:
+            found = minimize(
+                lagrangian,
+                start,
+                jac=True,
+                method="L-BFGS-B",
+                bounds=bounds,
+                options={"maxiter": steps, "maxcor": 10, "ftol": 0.0, "gtol": 0.0},
+            )
         self.class_C, self.pair_P = found.x[:num_classes].copy(), np.maximum(found.x[num_classes:], 0.0)
         return self.worth(rows_N, _SWEEPS, self.smoothing)
+
+    @contextmanager
+    def _mapping(self) -> Iterator[Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]]:
+        """Give a map over parts of the features, in as many threads as there may be."""
+        if self.threads < 2:
+            yield lambda function, parts: [function(part) for part in parts]
+            return
+        with ThreadPoolExecutor(self.threads) as pool:
+            yield lambda function, parts: list(pool.map(function, parts))
 
     def _state(self, class_C: Array, pair_P: Array, smoothing: float) -> _State:
         most_C = np.zeros(len(class_C))
         np.add.at(most_C, self.pairs, pair_P[:, None])
-        scratch = np.empty(len(class_C)), np.empty(len(class_C)), np.empty(len(pair_P), dtype=np.int64)
+        num_classes, num_pairs = len(class_C), len(pair_P)
+        scratch = (
+            np.empty(num_classes),
+            np.empty(num_classes),
+            np.empty(num_pairs, dtype=np.int64),
+            np.empty(num_classes, dtype=np.int64),
+        )
         return _State(self.gain_FC, class_C, pair_P, most_C, self.pairs, self.split_FP, smoothing, *scratch)
 
     def copy(self) -> ClassPrices:
@@ -121,6 +158,10 @@ class ClassPrices:
         other.class_C, other.pair_P = self.class_C.copy(), self.pair_P.copy()
         other.split_FP = self.split_FP.copy()
         return other
+
+
+def _parts(array_N: NDArray[Any]) -> list[NDArray[Any]]:
+    return np.array_split(array_N, int(np.clip(len(array_N) // _PART, 1, _MOST_PARTS)))
 
 
 class _State(NamedTuple):
@@ -140,6 +181,8 @@ class _State(NamedTuple):
     """Scratch: slope of its rounded max(0, ·) (C,)."""
     live_P: NDArray[np.int64]
     """Scratch: pairs whose split matters (P,)."""
+    stamp_C: NDArray[np.int64]
+    """Scratch: the last sweep in which a class's total moved (C,)."""
 
 
 @compiled
@@ -147,7 +190,9 @@ def _totals(f: Any, state: Any, sweeps: Any) -> Any:  # pragma: no cover - compi
     """Fill in `total_C` for one feature, its splits balanced in place; returns how many `live_P` there are.
 
     The best split for a pair, the others given, makes the two classes' totals as equal as it can. A class that no
-    shares can bring near to using the feature takes everything.
+    shares can bring near to using the feature takes everything. Where both classes are far from the kink of max(0, ·),
+    on the same side, every split is as good. Sweeps go on until nothing moves, because the slopes that are taken from
+    the splits are only true of the best ones: with inexact slopes no line search finds a way down.
     """
     pair_P, pairs, split_FP, total_C, smoothing = (
         state.pair_P,
@@ -172,17 +217,28 @@ def _totals(f: Any, state: Any, sweeps: Any) -> Any:  # pragma: no cover - compi
                 live += 1
         total_C[pairs[p, 0]] += split_FP[f, p]
         total_C[pairs[p, 1]] += pair_P[p] - split_FP[f, p]
-    for sweep in range(sweeps):
-        moved = 0.0
+    for c in range(len(total_C)):
+        state.stamp_C[c] = 0
+    tolerance, far = _BALANCED * smoothing, _FAR * smoothing
+    for sweep in range(1, sweeps + 1):
+        moved = False
         for i in range(live):
             p = state.live_P[i if sweep % 2 == 0 else live - 1 - i]
             c, d, whole = pairs[p, 0], pairs[p, 1], pair_P[p]
-            first, second = total_C[c] - split_FP[f, p], total_C[d] - (whole - split_FP[f, p])
-            share = min(max((second + whole - first) / 2, 0.0), whole)
-            total_C[c], total_C[d] = first + share, second + whole - share
-            moved = max(moved, abs(share - split_FP[f, p]))
+            if max(state.stamp_C[c], state.stamp_C[d]) < sweep - 1:
+                continue
+            if max(total_C[c], total_C[d]) < -far or min(total_C[c], total_C[d]) > far:
+                continue
+            before = split_FP[f, p]
+            share = min(max(before + (total_C[d] - total_C[c]) / 2, 0.0), whole)
             split_FP[f, p] = share
-        if moved <= _BALANCED * smoothing:
+            total_C[c] += share - before
+            total_C[d] -= share - before
+            if abs(share - before) > tolerance:
+                moved = True
+                state.stamp_C[c] = sweep
+                state.stamp_C[d] = sweep
+        if not moved:
             break
     return live
 

@@ -78,17 +78,13 @@ class Search:
 
     def run(self) -> None:
         """Pair-free start, repair of the pairs, then families of solutions until the steps are used up."""
-        annealer, slots = self.annealer, self.problem.kept_features
-        annealer.compile()
-        if slots > self.problem.features_per_class:
-            seconds = 0.1 * (annealer.deadline - time.monotonic())
-            annealer.anneal_selection(int(_PAIR_FREE_STEPS * slots), _FREE_HOT, _FREE_COLD, seconds=seconds)
-        annealer.repair()
-        annealer.anneal_rows()
-        origin = self._present()
-        self.incumbent = origin
+        self.annealer.compile()
+        self._anneal_freely()
+        complete = self.annealer.repair()
+        self.annealer.anneal_rows()
+        self.incumbent = origin = self._present()
         while self._goes_on():
-            self._family(origin)
+            self._family(origin, restarts=complete and not self.small)
 
     def satisfied_pairs(self) -> NDArray[np.int64]:
         """The forced pairs that hold in the incumbent (P,2); the others were given up."""
@@ -103,8 +99,32 @@ class Search:
     def _goes_on(self) -> bool:
         return self.left > 0 and time.monotonic() < self.annealer.deadline
 
-    def _family(self, origin: Incumbent) -> None:
-        """Anneal some solutions, each from the origin, and mix them for as long as that is likely to help."""
+    def _anneal_freely(self) -> None:
+        """Choose features as if there were no pairs."""
+        annealer, slots = self.annealer, self.problem.kept_features
+        if slots > self.problem.features_per_class:
+            seconds = 0.1 * (annealer.deadline - time.monotonic())
+            annealer.anneal_selection(int(_PAIR_FREE_STEPS * slots), _FREE_HOT, _FREE_COLD, seconds=seconds)
+
+    def _another(self, origin: Incumbent) -> Incumbent:
+        """Start anew: how the pairs were repaired decides what large components of paired classes can become.
+
+        Returns the origin where one attempt at the pairs isn't enough.
+        """
+        annealer = self.annealer
+        annealer.state.set_pairs(self.pairs[:0])
+        self._anneal_freely()
+        if not annealer.repair(attempts=1):
+            annealer.state.set_pairs(self.pairs)
+            return origin
+        annealer.anneal_rows()
+        return self._present()
+
+    def _family(self, origin: Incumbent, *, restarts: bool) -> None:
+        """Anneal some solutions, and mix them for as long as that is likely to help.
+
+        All begin at the origin, or all but the first with a start of their own.
+        """
         slots = self.problem.kept_features
         if self.small:
             count, steps = _SMALL_MEMBERS, _SMALL_MEMBER_STEPS * slots
@@ -112,7 +132,10 @@ class Search:
             share = _ANNEALED_SHARE * self.left
             count = int(np.clip(share // (_MEMBER_STEPS * slots), 1, _MOST_MEMBERS))
             steps = max(int(share) // count, 1)
-        members = [self._descend(origin, steps, _HOT) for _ in range(count) if self._goes_on()]
+        members: list[Incumbent] = []
+        while len(members) < count and self._goes_on():
+            start = self._another(origin) if restarts and members else origin
+            members.append(self._descend(start, steps, _HOT))
         if self.small and self._goes_on():
             self._mix_exactly(members)
         elif not self.small:
