@@ -13,7 +13,7 @@ import torch
 from chiqpm.config import ComputeConfig, DenseConfig, FineTuneConfig, OptimiserConfig
 from chiqpm.errors import ChiqpmError
 from chiqpm.processes import Processes
-from chiqpm.training import CachedBatches, ImageBatches, fine_tune, stages, train_dense
+from chiqpm.training import CachedBatches, ImageBatches, TrainingDivergedError, fine_tune, loop, train_dense
 
 ALWAYS = ComputeConfig(checkpoint_seconds=0.0, tracker="none")
 SGD = OptimiserConfig(name="sgd", lr=0.05, head_lr=0.05, batch_size=8)
@@ -37,14 +37,14 @@ class Drawn(torch.utils.data.Dataset):
         return torch.from_numpy(self.images[index] + noise.astype(np.float32)), int(self.labels[index]), index
 
 
-def train(small, file, *, optimiser=SGD, cached=True, compute=ALWAYS, key="k"):
+def train(small, file, *, optimiser=SGD, cached=True, compute=ALWAYS, key="k", epochs=2):
     """Two epochs of four steps; returns the weights and the records."""
     model, (images, labels) = small.dense(), small.data()
     if cached:
         batches = CachedBatches(images, labels, 8, seed=0)
     else:
         batches = ImageBatches(Drawn(images[0], labels), 8, seed=0, workers=0)
-    config = DenseConfig(epochs=2, optimiser=optimiser)
+    config = DenseConfig(epochs=epochs, optimiser=optimiser)
     processes = Processes("cpu", compute=compute)
     records = train_dense(model, batches, config, seed=0, cached=cached, processes=processes, checkpoint=file, key=key)
     return {name: value.clone() for name, value in model.state_dict().items()}, records
@@ -52,19 +52,14 @@ def train(small, file, *, optimiser=SGD, cached=True, compute=ALWAYS, key="k"):
 
 def interrupt(monkeypatch, step):
     """Have the training stop before a step, counted over epochs."""
-    real, number = stages.dense_loss, counted()
+    real, number = loop._Round._step, counted()
 
     def stopping(*arguments):
-        loss = real(*arguments)
+        if next(number) == step:
+            raise KeyboardInterrupt
+        real(*arguments)
 
-        def stop(*inner):
-            if next(number) == step:
-                raise KeyboardInterrupt
-            return loss(*inner)
-
-        return stop
-
-    monkeypatch.setattr(stages, "dense_loss", stopping)
+    monkeypatch.setattr(loop._Round, "_step", stopping)
 
 
 def same(a, b):
@@ -173,6 +168,25 @@ def test_a_full_disk_costs_checkpoints_and_nothing_else(small, tmp_path, monkeyp
     assert "can't be kept ([Errno 28] No space left on device); the training goes on" in caplog.text
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert same(train(small, file)[0], whole)
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_loss_that_the_last_step_of_a_stage_spoils_is_noticed_in_that_stage(small, tmp_path, monkeypatch, epochs):
+    """The weights stay finite; of what they give for images, no loss can be computed any more."""
+    file, real = tmp_path / "c.safetensors", loop.build_schedule
+    last = 4 * epochs - 1
+
+    def jump(*arguments, **options):
+        schedule = real(*arguments, **options)
+        return lambda number: 1e25 if number == last else schedule(number)
+
+    kept = "the state after epoch 1 is kept" if epochs == 2 else "no epoch was complete"
+    monkeypatch.setattr(loop, "build_schedule", jump)
+    with pytest.raises(TrainingDivergedError, match=f"loss of the dense training.* after epoch {epochs}; {kept}"):
+        train(small, file, epochs=epochs, compute=ComputeConfig(tracker="none"))
+    assert file.exists() == (epochs == 2)
+    monkeypatch.undo()
+    assert same(train(small, file)[0], train(small, None)[0]), "what is kept must be good"
 
 
 def test_by_default_only_epochs_are_kept(small, tmp_path, monkeypatch, caplog):

@@ -115,7 +115,7 @@ def run(training: Training, *, checkpoint: Path | None = None, key: str = "", qu
         One record per epoch, those before the resumption included.
 
     Raises:
-        TrainingDivergedError: the loss or a weight became infinite or not a number.
+        TrainingDivergedError: the loss or a weight became infinite or not a number, be it by an epoch's last step.
         ChiqpmError: fewer images than processes, nothing to train, or processes that don't see the same files.
     """
     processes = training.processes
@@ -218,11 +218,19 @@ class _Round:
             if position.step < self.steps and self._is_time():
                 self._save()
         parts.close()
-        if not all(bool(p.isfinite().all()) for p in training.model.parameters()):
-            raise TrainingDivergedError(f"a weight of the {training.name} stage is not finite after epoch {epoch + 1}")
+        self._check(epoch)
         record = position.finish_epoch(overall + 1)
         values = {f"{training.name}/epoch loss": record.loss, f"{training.name}/epoch accuracy": record.accuracy}
         self.processes.log(values, step=(epoch + 1) * self.steps)
+
+    def _check(self, epoch: int) -> None:
+        """Refuse what an epoch's last step has spoilt: its own loss was computed before it."""
+        name = self.training.name
+        if not all(bool(p.isfinite().all()) for p in self.training.model.parameters()):
+            raise TrainingDivergedError(f"a weight of the {name} stage is not finite after epoch {epoch + 1}")
+        loss = self.stepper.evaluate(epoch)
+        if not math.isfinite(loss):
+            raise TrainingDivergedError(f"the loss of the {name} stage became {loss} after epoch {epoch + 1}")
 
     def _step(self, epoch: int, parts: Iterable[Batch]) -> None:
         training, position = self.training, self.position

@@ -77,8 +77,10 @@ class Stepper:
         accumulation: int,
     ) -> None:
         self.processes, self.loss, self.accumulation = processes, loss, accumulation
+        self.model, self.cached = forward.model, forward.cached
         self.forward, self.optimiser = processes.accelerator.prepare(forward, optimiser)
         self.dropouts = list(dropouts)
+        self._newest: Batch | None = None
 
     def backward(self, parts: Iterable[Batch], epoch: int) -> StepResult:
         """Compute the gradient of the mean loss over the whole batch.
@@ -102,6 +104,7 @@ class Stepper:
                 weighted = self.loss(output, labels_B, epoch) * (len(labels_B) / total)
                 # accelerate divides by a number of its own, which `accelerate launch` may set.
                 accelerator.backward(weighted * (self.processes.count * accelerator.gradient_accumulation_steps))
+            self._newest = part
             correct = (output.logits.argmax(dim=1) == labels_B).sum()
             sums += torch.stack([weighted.detach(), correct.float()])
         loss, hits = self.processes.add(sums).tolist()
@@ -112,3 +115,16 @@ class Stepper:
         for group in self.optimiser.param_groups:
             group["lr"] = group["initial_lr"] * lr_factor
         self.optimiser.step()
+
+    def evaluate(self, epoch: int) -> float:
+        """Return the mean loss of the parts that were computed last, as the model is now, in evaluation mode.
+
+        It is computed in float32 and leaves the running statistics alone, as whoever uses the model will.
+        """
+        part, device = self._newest, self.processes.device
+        assert part is not None, "a step comes first"
+        self.model.eval()
+        with torch.inference_mode():
+            output = Forward(self.model, cached=self.cached)(part.inputs.to(device))
+            loss = self.loss(output, part.labels.to(device), epoch)
+        return float(self.processes.add(loss)) / self.processes.count
