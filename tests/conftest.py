@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +73,39 @@ def write_run():
 def small_run(write_run, tmp_path_factory):
     """A finished run of four classes; not to be written to."""
     return write_run(tmp_path_factory.mktemp("synthetic") / "run")
+
+
+class Disk:
+    """A file system of its own, in memory, that is full when a test wants it to be.
+
+    Attributes:
+        folder: its root.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def leave(self, kilobytes: int) -> None:
+        """Make it so large that this much is free."""
+        found = os.statvfs(self.folder)
+        used = (found.f_blocks - found.f_bfree) * found.f_frsize // 1024
+        subprocess.run(["mount", "-o", f"remount,size={max(4, used + kilobytes)}k", self.folder], check=True)
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """Return a real disk that can be full; mounting one takes Linux and root."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("only root can mount a disk")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"no disk can be mounted here: {mounted.stderr.decode()}")
+    yield Disk(folder)
+    subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 @pytest.fixture(scope="session")

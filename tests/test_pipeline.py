@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 from dataclasses import fields, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from safetensors.torch import load_file
 
 import chiqpm
 from chiqpm import config_file
+from chiqpm.cli import main as command
 from chiqpm.config import (
     AssignmentConfig,
     BackboneConfig,
@@ -52,6 +54,15 @@ CONFIG = FitConfig(
     cached_views=2,
     device="cpu",
 )
+
+PRODUCTS = {
+    "split": "split.csv",
+    "dense": "dense.safetensors",
+    "statistics": "statistics.npz",
+    "assignment": "assignment.npz",
+    "finetune": "model.safetensors",
+    "calibration": "calibration.npz",
+}
 
 
 @pytest.fixture(scope="session")
@@ -419,6 +430,34 @@ def test_a_full_disk_loses_nothing(birds, copy, monkeypatch):
         chiqpm.fit(birds, copy, config=CONFIG, finetune={"grounding_weight": 0.5})
     assert same_weights(before, weights(copy))
     assert not [path for path in copy.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # TensorBoard's own
+def test_on_a_disk_that_keeps_being_full_a_run_stops_and_goes_on_until_it_is_done(birds, finished, disk, capsys):
+    """The disk is real; wherever it stops, the command says which file, and a little more space takes it further."""
+    out, kept, stopped_at = disk.folder / "run", {}, []
+    for free in (0, *(64 * 2**step for step in range(12))):
+        disk.leave(free)
+        arguments = ["fit", str(birds), "--out", str(out), "--config", str(finished / "config.yaml"), "--quiet"]
+        code = command(arguments)
+        said = capsys.readouterr().err
+        assert all((out / name).read_bytes() == content for name, content in kept.items()), "nothing is overwritten"
+        if code == 0:
+            break
+        assert code == 1
+        assert "what was finished is kept, the same command goes on from there" in said
+        stopped_at += re.findall(
+            rf"^chiqpm: .*No space left on device: '{re.escape(str(out))}/?(.*)'", said, re.MULTILINE
+        )
+        done = json.loads((out / "stages.json").read_text())["stages"] if (out / "stages.json").exists() else {}
+        kept = {name: (out / name).read_bytes() for stage, name in PRODUCTS.items() if stage in done}
+        assert not [path for path in out.rglob(".*") if path.is_file()], "nothing half written stays"
+    assert code == 0
+    assert len(set(stopped_at)) > 3, stopped_at
+    assert same_weights(weights(finished), weights(out))
+    for name in ("metrics.json", "split.csv"):
+        assert (out / name).read_bytes() == (finished / name).read_bytes()
 
 
 def test_a_dense_model_from_elsewhere_skips_the_dense_stage(birds, finished, tmp_path):

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +24,8 @@ from numpy.typing import NDArray
 from chiqpm.config import ComputeConfig
 from chiqpm.devices import find_device
 from chiqpm.errors import ChiqpmError
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -116,6 +120,11 @@ class Processes:
         own = [] if rows is None else [rows]
         return np.concatenate(gather_object(own)) if self.count > 1 else own[0]
 
+    def gather(self, value: T) -> list[T]:
+        """Return what each process has, in their order."""
+        gathered: list[T] = gather_object([value]) if self.count > 1 else [value]
+        return gathered
+
     def align(self, module: torch.nn.Module) -> None:
         """Give every process the main one's buffers (running statistics of batch norm)."""
         if self.count > 1:
@@ -123,21 +132,28 @@ class Processes:
                 buffer.copy_(broadcast(buffer.detach()))
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        """Tell the tracker, if there is one."""
+        """Tell the tracker, if there is one; a disk that is full or gone costs the record, not the training."""
         if self._tracker is None:
             return
-        if not self._tracks:
-            self.accelerator.init_trackers("chiqpm")
-            self._tracks = True
-        self.accelerator.log(dict(values), step=step)
+        try:
+            if not self._tracks:
+                self._tracks = True
+                self.accelerator.init_trackers("chiqpm")
+            self.accelerator.log(dict(values), step=step)
+        except OSError as error:
+            logger.warning("the training is no longer recorded by %s (%s); it goes on", self._tracker, error)
+            self._tracker = None
 
     def close(self) -> None:
         """Finish what the tracker writes."""
-        if self._tracks:
-            for tracker in self.accelerator.trackers:
+        if not self._tracks:
+            return
+        for tracker in self.accelerator.trackers:
+            # Of a tracker that can't write, which was said, the end can't be written either.
+            with suppress(OSError):
                 tracker.finish()
-            self.accelerator.trackers = []
-            self._tracks = False
+        self.accelerator.trackers = []
+        self._tracks = False
 
 
 def _find_tracker(name: str) -> str | None:

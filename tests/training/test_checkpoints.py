@@ -165,9 +165,55 @@ def test_a_full_disk_costs_checkpoints_and_nothing_else(small, tmp_path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         assert same(train(small, file)[0], whole)
-    assert "can't be kept ([Errno 28] No space left on device); the training goes on" in caplog.text
+    assert f"can't be kept ([Errno 28] No space left on device: '{file}'); the training goes on" in caplog.text
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert same(train(small, file)[0], whole)
+
+
+@pytest.mark.parametrize("free", [0, 8])
+def test_on_a_disk_that_is_full_the_training_goes_on_and_the_last_good_state_stays(
+    small, disk, monkeypatch, caplog, free
+):
+    """The disk is real; with 8 kB left, part of a state is written before it is full."""
+    caplog.set_level(logging.INFO)
+    file, whole = disk.folder / "c.safetensors", train(small, None)[0]
+    interrupted(small, file, monkeypatch, 3)
+    before = {path.name: path.read_bytes() for path in disk.folder.iterdir()}
+    assert set(before) == {"c.safetensors", "c.previous.safetensors"}
+    disk.leave(free)
+    assert same(train(small, file)[0], whole)
+    assert f"[Errno 28] No space left on device: '{file}'); the training goes on" in caplog.text
+    assert {path.name: path.read_bytes() for path in disk.folder.iterdir()} == before
+    disk.leave(1000)
+    caplog.clear()
+    assert same(train(small, file)[0], whole)
+    assert "resuming after epoch 0, step 3" in caplog.text
+    assert "No space" not in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # TensorBoard's own
+@pytest.mark.parametrize("step", [0, 3])
+def test_on_a_full_disk_the_training_goes_on_without_its_record(small, disk, monkeypatch, caplog, step):
+    pytest.importorskip("tensorboard")
+    epochs = 20  # so that what is recorded is more than a block of the disk
+    whole, records = train(small, None, epochs=epochs)
+    real, number = loop._Round._step, counted()
+
+    def filling(*arguments):
+        if next(number) == step:
+            disk.leave(0)
+        real(*arguments)
+
+    monkeypatch.setattr(loop._Round, "_step", filling)
+    processes = Processes("cpu", compute=ComputeConfig(), folder=disk.folder)
+    model, batches = small.dense(), CachedBatches(*small.data(), 8, seed=0)
+    config = DenseConfig(epochs=epochs, optimiser=SGD)
+    again = train_dense(model, batches, config, seed=0, cached=True, processes=processes)
+    processes.close()
+    assert same(model.state_dict(), whole)
+    assert again == records
+    assert caplog.text.count("the training is no longer recorded by tensorboard") == 1
+    assert "No space left on device" in caplog.text
 
 
 @pytest.mark.parametrize("epochs", [1, 2])

@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from chiqpm.bulk.rows import Row, decode, encode, format_of, header, may_begin
 from chiqpm.errors import ChiqpmError
+from chiqpm.files import naming
 
 
 class Output:
@@ -72,14 +73,16 @@ class Output:
 
     def append(self, rows: Iterable[Row]) -> None:
         """Write rows and hand them to the system, so that not even kill -9 takes them away."""
-        self._file.write(b"".join(encode(row, self.form) for row in rows))
-        self._file.flush()
+        with naming(self.path):
+            self._file.write(b"".join(encode(row, self.form) for row in rows))
+            self._file.flush()
 
     def close(self) -> None:
         """Flush to the disk and close."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        with naming(self.path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
 
     def _lines(self) -> Iterator[bytes]:
         """Yield whole records; a quoted cell of a CSV may hold ends of lines."""

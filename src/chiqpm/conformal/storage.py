@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from chiqpm.conformal.scores import SCORES, Score
 from chiqpm.errors import ChiqpmError
+from chiqpm.files import write_atomic
 
 # 2: the score `branch` has another formula.
 _FORMAT = 2
@@ -76,12 +77,9 @@ def write(state: dict[str, Any], path: str | os.PathLike[str]) -> None:
 
     The file appears only when it is complete.
     """
-    target = Path(path)
-    partial = target.with_name(target.name + ".partial")
     header = json.dumps({key: value for key, value in state.items() if key != "arrays"})
-    with partial.open("wb") as file:
-        np.savez(file, allow_pickle=False, json=np.array(header), **state["arrays"])
-    partial.replace(target)
+    arrays = {"json": np.array(header), **state["arrays"]}
+    write_atomic(Path(path), lambda file: np.savez(file, allow_pickle=False, **arrays))
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:

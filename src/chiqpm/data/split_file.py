@@ -7,8 +7,9 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from io import TextIOWrapper
 from pathlib import Path, PurePath, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from chiqpm.data.recognise import find_reader, recognise
 from chiqpm.data.splits import check_groups
 from chiqpm.data.table import PARTS, ImageTable, some
 from chiqpm.errors import ChiqpmError
+from chiqpm.files import write_atomic
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,20 +39,23 @@ def write_split(table: ImageTable, path: str | Path) -> None:
     """
     if table.parts is None:
         raise ChiqpmError("these images aren't split into parts yet; call chiqpm.data.split first")
-    path = Path(path)
-    unfinished = path.with_name(path.name + ".part")
+    write_atomic(Path(path), lambda file: _write(table, file))
+
+
+def _write(table: ImageTable, file: BinaryIO) -> None:
+    assert table.parts is not None
+    text = TextIOWrapper(file, encoding="utf-8", newline="")
     groups = table.groups if table.groups is not None else ("",) * len(table)
-    with unfinished.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        further: dict[str, list[str]] = {}
-        if list(table.classes) != sorted(table.classes):
-            further["label"] = [str(label) for label in table.labels_N.tolist()]
-        if table.boxes_N4 is not None:
-            further["box"] = [" ".join(map(str, box)) for box in table.boxes_N4.tolist()]
-        writer.writerow([*_COLUMNS, *further])
-        classes = [table.classes[label] for label in table.labels_N.tolist()]
-        writer.writerows(zip(table.paths, classes, table.parts.tolist(), groups, *further.values(), strict=True))
-    unfinished.replace(path)
+    writer = csv.writer(text, lineterminator="\n")
+    further: dict[str, list[str]] = {}
+    if list(table.classes) != sorted(table.classes):
+        further["label"] = [str(label) for label in table.labels_N.tolist()]
+    if table.boxes_N4 is not None:
+        further["box"] = [" ".join(map(str, box)) for box in table.boxes_N4.tolist()]
+    writer.writerow([*_COLUMNS, *further])
+    classes = [table.classes[label] for label in table.labels_N.tolist()]
+    writer.writerows(zip(table.paths, classes, table.parts.tolist(), groups, *further.values(), strict=True))
+    text.detach()
 
 
 def read_split(path: str | Path, root: str | Path) -> ImageTable:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from chiqpm.backbone import Backbone, fold_batch_norm
-from chiqpm.files import write_all, write_json
+from chiqpm.files import naming, write_all, write_json
 from chiqpm.loading import affordable_workers, count_cores, load_batches
 from chiqpm.processes import Processes
 from chiqpm.progress import bar
@@ -58,7 +58,7 @@ def cache_hidden(
         Array (V views, N images, ...), memory-mapped, read-only.
 
     Raises:
-        OSError: the disk is full.
+        OSError: the disk is full; names the file.
     """
     on_main = _alone if processes is None else processes.on_main
     marker = path.with_suffix(".json")
@@ -76,7 +76,8 @@ def cache_hidden(
     quiet = quiet or (processes is not None and not processes.is_main)
     # Written, not mapped: on a full disk a mapped file ends the process, and on a network's disk the pages of several
     # machines overwrite each other.
-    with path.open("r+b", buffering=0) as file, bar(len(views) * len(rows_N), description, quiet=quiet) as progress:
+    progress = bar(len(views) * len(rows_N), description, quiet=quiet)
+    with progress, naming(path), path.open("r+b", buffering=0) as file:
         for number, view in enumerate(views):
             file.seek(offset + (number * count + int(rows_N[:1].sum())) * row_bytes)
             for hidden in _hidden(frozen, view, rows_N, workers, device):

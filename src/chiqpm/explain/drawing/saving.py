@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
 from chiqpm.errors import ChiqpmError
+from chiqpm.files import write_atomic
 
 _FORMATS = (".png", ".svg", ".pdf")
 
@@ -26,6 +28,7 @@ def save_figure(figure: Figure, path: str | Path, *, title: str = "", descriptio
     Raises:
         ChiqpmError: another ending.
         FileNotFoundError: the folder doesn't exist.
+        OSError: the disk is full or read-only; what stood there before is untouched.
     """
     path = Path(path)
     ending = path.suffix.lower()
@@ -33,13 +36,14 @@ def save_figure(figure: Figure, path: str | Path, *, title: str = "", descriptio
         raise ChiqpmError(f"a figure can be saved as {', '.join(_FORMATS)}, received {path.name!r}")
     subject = "Subject" if ending == ".pdf" else "Description"
     metadata: dict[str, str | None] = {"Title": title, subject: description}
+    options: dict[str, Any] = {}
+    # The time would make every file differ from the last.
     if ending == ".svg":
-        # The time would make every file differ from the last.
         metadata["Date"] = None
-        figure.savefig(path, metadata=metadata)
     elif ending == ".pdf":
-        figure.savefig(path, metadata={**metadata, "CreationDate": None})
+        metadata["CreationDate"] = None
     else:
         # Photographs hardly shrink at the higher levels, which take several times as long.
-        figure.savefig(path, metadata=metadata, pil_kwargs={"compress_level": 2})
+        options["pil_kwargs"] = {"compress_level": 2}
+    write_atomic(path, lambda file: figure.savefig(file, format=ending[1:], metadata=metadata, **options))
     return path
