@@ -194,11 +194,11 @@ class Run:
                         sums.update(inputs, labels)
                         progress.update(len(labels) * self.processes.count)
                 sums.reduce(self.processes.add_array)
-                accuracy = np.nan
+                found = np.nan
                 if model.classifier.weight.any():
-                    accuracy = self._accuracy(model, "test", "dense model on test images")
+                    found = accuracy(model, self._dataset("test"), **self._evaluation("dense model on test images"))
                 self.processes.on_main(
-                    lambda: write_npz(file, {**vars(sums.compute()), "dense_test_accuracy": np.array(accuracy)})
+                    lambda: write_npz(file, {**vars(sums.compute()), "dense_test_accuracy": np.array(found)})
                 )
         return stage.key
 
@@ -288,7 +288,7 @@ class Run:
         with self.ledger.stage("calibration", made_from, [file]) as stage:
             if not stage.done:
                 classifier = load(self.out, device=self.config.device)
-                answers = self._answer(classifier.model, "calibration", "calibrating")
+                answers = answer(classifier.model, self._dataset("calibration"), **self._evaluation("calibrating"))
                 self.processes.on_main(lambda: self._write_calibrated(classifier, answers))
         return stage.key
 
@@ -506,27 +506,15 @@ class Run:
                 processes=self.processes,
             )
 
-    def _answer(self, model: CHiQPM, part: data.Part, description: str) -> Answers:
-        return answer(
-            model,
-            self._dataset(part),
-            device=self.device,
-            description=description,
-            workers=self.config.workers,
-            quiet=self.quiet,
-            processes=self.processes,
-        )
-
-    def _accuracy(self, model: DenseClassifier, part: data.Part, description: str) -> float:
-        return accuracy(
-            model,
-            self._dataset(part),
-            device=self.device,
-            description=description,
-            workers=self.config.workers,
-            quiet=self.quiet,
-            processes=self.processes,
-        )
+    def _evaluation(self, description: str) -> dict[str, Any]:
+        """Return what `answer` and `accuracy` need besides a model and images."""
+        return {
+            "device": self.device,
+            "description": description,
+            "workers": self.config.workers,
+            "quiet": self.quiet,
+            "processes": self.processes,
+        }
 
     def _checkpoint(self, stage: str) -> Path:
         folder = self.out / "checkpoints"
