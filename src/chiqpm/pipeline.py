@@ -257,19 +257,21 @@ class Run:
                     key=stage.key,
                     quiet=self.quiet,
                 )
-                observer = FeatureObserver(*model.weight_CK.shape, seed=self.config.seed)
+                own = self.processes.own_rows(len(self.table.indices("train")), _EVALUATED_TOGETHER)
+                observer = FeatureObserver(*model.weight_CK.shape, seed=self.config.seed, first=int(own[:1].sum()))
                 features = self._training_features(
                     model, lambda output, labels: observer.update(output.features, output.maps, labels)
                 )
-                self.processes.on_main(lambda: self._write_sparse(model, features, observer))
+                observers = self.processes.gather(observer)
+                self.processes.on_main(lambda: self._write_sparse(model, features, observers))
                 self._drop_checkpoints("finetune")
         return stage.key
 
-    def _write_sparse(self, model: CHiQPM, features: Features, observer: FeatureObserver) -> None:
+    def _write_sparse(self, model: CHiQPM, features: Features, observers: list[FeatureObserver]) -> None:
         write_npz(self.out / "train_answers.npz", vars(features))
-        if self.processes.count == 1:
-            # Each process has observed its own images; without the file, who explains the run looks at all of them.
-            write_observations(self.out, model, observer.observations())
+        for other in observers[1:]:
+            observers[0].merge(other)
+        write_observations(self.out, model, observers[0].observations())
         write_training_digests(self.out, self.table)
         write_json(self.out / "environment.json", describe_environment())
         self._classifier(model, active_mean(features.features_NK, self.config.seed)).save(self.out)

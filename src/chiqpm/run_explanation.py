@@ -27,8 +27,8 @@ from chiqpm.explain import (
     explain_model,
 )
 from chiqpm.files import read_npz, write_npz
-from chiqpm.inference import answer
-from chiqpm.model import Output
+from chiqpm.inference import outputs
+from chiqpm.progress import bar
 
 OBSERVATIONS = "observations.npz"
 
@@ -141,15 +141,12 @@ def observe(
     """Pass over some images of a table and keep what features are explained by; memory doesn't grow with the images."""
     num_classes, num_features = classifier.model.weight_CK.shape
     observer = FeatureObserver(num_classes, num_features, seed=seed)
-
-    def each(output: Output, labels: torch.Tensor) -> None:
-        observer.update(output.features, output.maps, labels)
-
     limit = classifier.data_config.max_pixels
     dataset = ImageDataset(table, rows_N, classifier.transform, max_pixels=limit)
-    answer(
-        classifier.model, dataset, device=classifier.device, description="observing features", quiet=quiet, each=each
-    )
+    with torch.inference_mode(), bar(len(rows_N), "observing features", quiet=quiet) as progress:
+        for output, labels in outputs(classifier.model, dataset, device=classifier.device):
+            observer.update(output.features, output.maps, labels)
+            progress.update(len(labels))
     return observer.observations()
 
 

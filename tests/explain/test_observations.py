@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -61,6 +63,22 @@ def test_the_batches_make_no_difference() -> None:
         np.testing.assert_allclose(array, getattr(other, name), rtol=1e-12, err_msg=name)
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 60), st.lists(st.integers(0, 60), min_size=1, max_size=3), st.integers(1, 12), st.integers(0, 5))
+def test_observers_of_parts_agree_with_one_of_all(images: int, cuts: list[int], top: int, seed: int) -> None:
+    values, maps, labels = outputs(images, seed=seed)
+    whole = observed(values, maps, labels, 7, top=top, sample=20, seed=seed)
+    edges = [0, *sorted(min(cut, images) for cut in cuts), images]
+    observers = []
+    for start, end in pairwise(edges):
+        observers.append(FeatureObserver(3, 4, top=top, sample=20, seed=seed, first=start))
+        observers[-1].update(values[start:end], maps[start:end], labels[start:end])
+    for other in observers[1:]:
+        observers[0].merge(other)
+    for name, array in vars(observers[0].observations()).items():
+        np.testing.assert_allclose(array, getattr(whole, name), rtol=1e-12, err_msg=name)
+
+
 def test_the_sample_is_drawn_evenly_and_memory_stays() -> None:
     values = np.arange(2000, dtype=np.float32)[:, None]
     labels = np.zeros(2000, dtype=np.int64)
@@ -86,5 +104,7 @@ def test_wrong_outputs_are_refused() -> None:
     observer.update(values, maps, labels)
     with pytest.raises(ChiqpmError, match="same grid"):
         observer.update(values + 9, maps[:, :, :3], labels)
+    with pytest.raises(ChiqpmError, match=r"can't merge .* \(4, 48, 16384, 3, 0\) with \(4, 48, 16384, 3, 1\)"):
+        observer.merge(FeatureObserver(3, 4, seed=1))
     with pytest.raises(ChiqpmError, match="at least 1 each"):
         FeatureObserver(0, 4)

@@ -24,6 +24,7 @@ from chiqpm.data.birds import BirdsConfig, write_birds
 from chiqpm.files import read_npz
 from chiqpm.pipeline import Run
 from chiqpm.processes import Processes
+from chiqpm.run_explanation import read_observations
 from chiqpm.training import CachedBatches, fine_tune, train_dense
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks")
@@ -97,6 +98,13 @@ def fit(birds, out, whole):
         run.calibrate(run.fine_tune(run.assign(run.measure(run.dense()))))
 
 
+def observations(out):
+    """Those of a run, which must be of its model."""
+    found = read_observations(out, chiqpm.load(out, device="cpu").model)
+    assert found is not None
+    return found
+
+
 @pytest.mark.slow
 def test_a_run_of_several_processes_is_the_run_of_one(together, birds, tmp_path):
     fit(birds, tmp_path / "1", True)
@@ -107,6 +115,9 @@ def test_a_run_of_several_processes_is_the_run_of_one(together, birds, tmp_path)
             for key, value in one.items():
                 scale = np.abs(value).max(initial=0.0)
                 np.testing.assert_allclose(many[key] / scale, value / scale, rtol=0, atol=tolerance, err_msg=key)
+        one, many = (observations(tmp_path / str(number)) for number in (1, count))
+        for name, value in vars(one).items():
+            np.testing.assert_allclose(getattr(many, name), value, rtol=1e-5, atol=1e-6, err_msg=name)
         one, many = (chiqpm.load(tmp_path / str(number), device="cpu").predictor for number in (1, count))
         assert many.num_calibration == one.num_calibration == 12
         np.testing.assert_allclose(many.threshold(0.7).value, one.threshold(0.7).value, rtol=1e-6)

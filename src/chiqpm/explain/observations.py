@@ -16,6 +16,8 @@ from chiqpm.explain.inputs import finite_array
 
 TOP_IMAGES = 48
 SAMPLE = 16_384
+_NEVER = np.iinfo(np.uint64).max
+"""Key of a place in the sample that no image has taken."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +75,8 @@ class Observations:
 class FeatureObserver:
     """Gathers `Observations` in one pass; its memory doesn't grow with the number of images.
 
-    The same images in the same order give the same observations, whatever the batches.
+    The same images in the same order give the same observations, whatever the batches; also where observers of parts
+    of them are merged, sums to rounding.
 
     Args:
         num_classes: C.
@@ -81,6 +84,7 @@ class FeatureObserver:
         top: T, how many images with the largest activations are kept for each feature.
         sample: S, how many images are drawn at random.
         seed: of the drawing.
+        first: place of its first image in the pass.
 
     Raises:
         ChiqpmError: a number below 1.
@@ -93,7 +97,14 @@ class FeatureObserver:
     """
 
     def __init__(
-        self, num_classes: int, num_features: int, *, top: int = TOP_IMAGES, sample: int = SAMPLE, seed: int = 0
+        self,
+        num_classes: int,
+        num_features: int,
+        *,
+        top: int = TOP_IMAGES,
+        sample: int = SAMPLE,
+        seed: int = 0,
+        first: int = 0,
     ) -> None:
         if min(num_classes, num_features, top, sample) < 1:
             raise ChiqpmError(
@@ -113,8 +124,10 @@ class FeatureObserver:
         self._maps_KTHW: NDArray[np.float32] | None = None
         self._sample_SK = np.zeros((sample, num_features), dtype=np.float32)
         self._sample_label_S = np.full(sample, -1, dtype=np.int64)
-        self._seen = 0
-        self._generator = np.random.default_rng(seed)
+        self._sample_place_S = np.full(sample, -1, dtype=np.int64)
+        self._sample_key_S = np.full(sample, _NEVER)
+        self._next = first
+        self._seed = seed
 
     def update(self, features_BK: Any, maps_BKHW: Any, labels_B: Any) -> None:
         """Take in the next images.
@@ -148,7 +161,43 @@ class FeatureObserver:
         self._border_K += (positive_BK * on_border_BK).sum(axis=0, dtype=np.float64)
         self._keep_top(features, maps, labels, cell_BK)
         self._keep_sample(features, labels)
-        self._seen += size
+        self._next += size
+
+    def merge(self, other: FeatureObserver) -> None:
+        """Take in what another has observed of other images of the same pass.
+
+        Raises:
+            ChiqpmError: the other has other sizes, another seed or another grid.
+        """
+        own, theirs = ((*o._place_KT.shape, len(o._sample_SK), len(o._count_C), o._seed) for o in (self, other))
+        if own != theirs:
+            raise ChiqpmError(f"can't merge observations of (K, T, S, C, seed) {own} with {theirs}")
+        if other._maps_KTHW is None:
+            return
+        maps_KTHW = self._maps_of(other._maps_KTHW.shape[2:])
+        for name in ("count_C", "sum_CK", "square_CK", "active_K", "border_K", "positive_K"):
+            getattr(self, f"_{name}")[...] += getattr(other, f"_{name}")
+        both: list[tuple[NDArray[Any], NDArray[Any]]] = [
+            (self._place_KT, other._place_KT),
+            (self._activation_KT, other._activation_KT),
+            (self._label_KT, other._label_KT),
+            (self._context_KTK, other._context_KTK),
+            (maps_KTHW, other._maps_KTHW),
+        ]
+        joined = [np.concatenate(pair, axis=1) for pair in both]
+        order_KT = _largest_first(*joined[:2])[:, : own[1]]
+        for (mine, _), values in zip(both, joined, strict=True):
+            mine[...] = _ordered(values, order_KT)
+        drawn: list[tuple[NDArray[Any], NDArray[Any]]] = [
+            (self._sample_key_S, other._sample_key_S),
+            (self._sample_place_S, other._sample_place_S),
+            (self._sample_label_S, other._sample_label_S),
+            (self._sample_SK, other._sample_SK),
+        ]
+        kept_S = np.argsort(np.concatenate(drawn[0]), kind="stable")[: own[2]]
+        for pair in drawn:
+            pair[0][...] = np.concatenate(pair)[kept_S]
+        self._next = max(self._next, other._next)
 
     def observations(self) -> Observations:
         """Return what was gathered so far.
@@ -158,28 +207,23 @@ class FeatureObserver:
         """
         if self._maps_KTHW is None:
             raise ChiqpmError("no image was seen yet; call update with the model's outputs first")
-        # Equal activations come in the order of the pass.
-        order_KT = np.stack([np.lexsort((p, -a)) for p, a in zip(self._place_KT, self._activation_KT, strict=True)])
-        used = slice(0, max(1, int((self._place_KT >= 0).sum(axis=1).max())))
-
-        def ordered(values: NDArray[Any]) -> NDArray[Any]:
-            index = order_KT.reshape(order_KT.shape + (1,) * (values.ndim - 2))
-            return np.take_along_axis(values, index, axis=1)[:, used]
-
-        drawn = slice(0, min(self._seen, len(self._sample_SK)))
+        order_KT = _largest_first(self._place_KT, self._activation_KT)
+        order_KT = order_KT[:, : max(1, int((self._place_KT >= 0).sum(axis=1).max()))]
+        drawn_S = np.flatnonzero(self._sample_place_S >= 0)
+        drawn_S = drawn_S[self._sample_place_S[drawn_S].argsort()]
         return Observations(
             count_C=self._count_C.copy(),
             sum_CK=self._sum_CK.copy(),
             square_CK=self._square_CK.copy(),
             active_K=self._active_K.copy(),
             border_K=self._border_K / np.maximum(self._positive_K, 1e-12),
-            top_KT=ordered(self._place_KT),
-            top_activation_KT=ordered(self._activation_KT),
-            top_label_KT=ordered(self._label_KT),
-            top_maps_KTHW=ordered(self._maps_KTHW),
-            top_context_KTK=ordered(self._context_KTK),
-            sample_SK=self._sample_SK[drawn].copy(),
-            sample_label_S=self._sample_label_S[drawn].copy(),
+            top_KT=_ordered(self._place_KT, order_KT),
+            top_activation_KT=_ordered(self._activation_KT, order_KT),
+            top_label_KT=_ordered(self._label_KT, order_KT),
+            top_maps_KTHW=_ordered(self._maps_KTHW, order_KT),
+            top_context_KTK=_ordered(self._context_KTK, order_KT),
+            sample_SK=self._sample_SK[drawn_S],
+            sample_label_S=self._sample_label_S[drawn_S],
         )
 
     def _moments(self, features_BK: NDArray[np.float64], labels_B: NDArray[np.int64]) -> None:
@@ -195,13 +239,7 @@ class FeatureObserver:
         labels_B: NDArray[np.int64],
         cell_BK: NDArray[np.int64],
     ) -> None:
-        if self._maps_KTHW is None:
-            self._maps_KTHW = np.zeros((*self._place_KT.shape, *maps_BKHW.shape[2:]), dtype=np.float32)
-        elif self._maps_KTHW.shape[2:] != maps_BKHW.shape[2:]:
-            raise ChiqpmError(
-                f"all maps of a pass must have the same grid, received {maps_BKHW.shape[2:]} after "
-                f"{self._maps_KTHW.shape[2:]}"
-            )
+        maps_KTHW = self._maps_of(maps_BKHW.shape[2:])
         flat_BKP = maps_BKHW.reshape(*maps_BKHW.shape[:2], -1)
         for b, k in np.argwhere(features_BK > self._activation_KT.min(axis=1)).tolist():
             lowest = self._activation_KT[k].min()
@@ -210,17 +248,38 @@ class FeatureObserver:
             # Of equal ones the latest goes.
             candidates = np.flatnonzero(self._activation_KT[k] == lowest)
             slot = int(candidates[self._place_KT[k][candidates].argmax()])
-            self._place_KT[k, slot] = self._seen + b
+            self._place_KT[k, slot] = self._next + b
             self._activation_KT[k, slot] = features_BK[b, k]
             self._label_KT[k, slot] = labels_B[b]
-            self._maps_KTHW[k, slot] = maps_BKHW[b, k]
+            maps_KTHW[k, slot] = maps_BKHW[b, k]
             self._context_KTK[k, slot] = flat_BKP[b, :, cell_BK[b, k]]
 
+    def _maps_of(self, grid: tuple[int, ...]) -> NDArray[np.float32]:
+        """Return the kept maps, made if need be, for maps of a grid."""
+        if self._maps_KTHW is None:
+            self._maps_KTHW = np.zeros((*self._place_KT.shape, *grid), dtype=np.float32)
+        elif self._maps_KTHW.shape[2:] != grid:
+            raise ChiqpmError(
+                f"all maps of a pass must have the same grid, received {grid} after {self._maps_KTHW.shape[2:]}"
+            )
+        return self._maps_KTHW
+
     def _keep_sample(self, features_BK: NDArray[np.float32], labels_B: NDArray[np.int64]) -> None:
-        """Reservoir sampling: image i replaces a kept one with probability S / (i + 1)."""
-        size = len(self._sample_SK)
-        for b, features_K in enumerate(features_BK):
-            number = self._seen + b
-            slot = number if number < size else int(self._generator.integers(number + 1))
-            if slot < size:
-                self._sample_SK[slot], self._sample_label_S[slot] = features_K, labels_B[b]
+        """Give every image of the pass a random key, by its place alone, and keep the S images with the smallest."""
+        # Each count of this counter-based generator yields four numbers.
+        keys_B = np.random.Philox(key=self._seed, counter=self._next).random_raw(4 * len(labels_B))[::4]
+        for b in np.flatnonzero(keys_B < self._sample_key_S.max()).tolist():
+            slot = int(self._sample_key_S.argmax())
+            if keys_B[b] < self._sample_key_S[slot]:
+                self._sample_key_S[slot], self._sample_place_S[slot] = keys_B[b], self._next + b
+                self._sample_SK[slot], self._sample_label_S[slot] = features_BK[b], labels_B[b]
+
+
+def _largest_first(place_KT: NDArray[np.int64], activation_KT: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the order of each feature's images; equal activations come in the order of the pass."""
+    return np.stack([np.lexsort((place, -a)) for place, a in zip(place_KT, activation_KT, strict=True)])
+
+
+def _ordered(values_KT: NDArray[Any], order_KT: NDArray[np.int64]) -> NDArray[Any]:
+    """Return the values (K, T, ...) of each feature's images in an order."""
+    return np.take_along_axis(values_KT, order_KT.reshape(order_KT.shape + (1,) * (values_KT.ndim - 2)), axis=1)
