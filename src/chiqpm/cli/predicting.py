@@ -27,7 +27,7 @@ class Predict(Common):
     """Classify images: label, prediction set and the path to it.
 
     With --out, folders of any size go into a CSV or JSON Lines file, one row a picture; stopped at any moment, the same
-    command goes on. Unreadable pictures get a row, too, and make the exit code 3.
+    command goes on. Unreadable pictures get a row, too, or without --out a warning; they make the exit code 3.
     """
 
     model: Annotated[Positional[Path], arg(metavar="RUN")]
