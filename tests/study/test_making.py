@@ -12,7 +12,8 @@ from chiqpm.cli.studying import spelled_out
 from chiqpm.errors import ChiqpmError
 from chiqpm.files import read_npz
 from chiqpm.study.key import read_key
-from chiqpm.study.making import StudyOptions, _options, make_study
+from chiqpm.study.making import _options, make_study
+from chiqpm.study_options import StudyOptions
 
 
 @pytest.fixture(scope="module")

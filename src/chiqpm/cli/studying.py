@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Union
 
 from tyro.conf import OmitSubcommandPrefixes, Positional, arg, subcommand
 
 from chiqpm.cli.common import Common, write, write_json
+from chiqpm.study_options import StudyOptions
 
 _ACTIONS = ("make", "serve", "analyse", "simulate", "power")
 
@@ -22,36 +23,20 @@ class Make(Common):
     """The run directory."""
     out: Path = Path("study")
     """Folder of the study: index.html for the readers, study.json with the truths for you."""
-    trials: int = 18
-    """Images that each reader judges, in all three arms together; a multiple of 3."""
-    readers: int = 36
-    """Number of different sessions; a multiple of 18 is fully counterbalanced."""
-    coverage: float | None = None
-    """Coverage of the sets in both arms with help; by default that of the run."""
-    flat_score: str = "thr"
-    """Nonconformity score of the flat sets."""
-    wrong_share: float = 0.33
-    """Share of the images that the model gets wrong, as far as there are so many."""
-    max_options: int = 60
-    """Most classes among which a reader chooses."""
-    title: str = "Which class is it?"
-    """Heading of the page."""
-    contact: str = ""
-    """Whom readers can ask."""
-    seed: int = 0
-    """Seed of the choice of images and of the randomisation."""
     data: Path | None = None
     """The folder of images, where it has moved since the run."""
     device: str = "auto"
     """Where to compute."""
+    options: Annotated[StudyOptions, arg(name="")] = field(default_factory=StudyOptions)
+    """All other options."""
 
     def run(self) -> None:
         """Make the study."""
-        from chiqpm.study.making import StudyOptions, make_study
+        from chiqpm.study.making import make_study
 
-        names = StudyOptions.__dataclass_fields__
-        options = StudyOptions(**{name: value for name, value in vars(self).items() if name in names})
-        key = make_study(self.model, self.out, options, data_folder=self.data, device=self.device, quiet=self.quiet)
+        key = make_study(
+            self.model, self.out, self.options, data_folder=self.data, device=self.device, quiet=self.quiet
+        )
         page = self.out / "index.html"
         if self.json:
             write_json({"page": str(page), "study": key.study, "images": len(key.items), "sessions": len(key.plans)})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,33 +27,10 @@ from chiqpm.run_explanation import open_run_images
 from chiqpm.study.design import ARMS, Plan, make_plans
 from chiqpm.study.key import PAGE, Item, StudyKey
 from chiqpm.study.page import Help, Shown, figure_uri, picture_uri, render_page
+from chiqpm.study_options import StudyOptions
 
 _WIDTHS = (10.0, 4.5)
 """Of the drawn explanations, in inches: for a screen, and for a phone."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyOptions:
-    """What a study consists of."""
-
-    trials: int = 18
-    """Images that each reader judges, in all three arms together; a multiple of 3."""
-    readers: int = 36
-    """Number of different sessions; later readers get these again. A multiple of 18 is fully counterbalanced."""
-    coverage: float | None = None
-    """Coverage of the sets in both arms with help; by default that of the run."""
-    flat_score: str = "thr"
-    """Nonconformity score of the flat sets."""
-    wrong_share: float = 0.33
-    """Share of the images that the model gets wrong, as far as there are so many; else there is nothing to correct."""
-    max_options: int = 60
-    """Most classes among which a reader chooses; where there are more, those that are easiest to confuse."""
-    title: str = "Which class is it?"
-    """Heading of the page."""
-    contact: str = ""
-    """Whom readers can ask; shown on the page of consent."""
-    seed: int = 0
-    """Seed of the choice of images and of the randomisation."""
 
 
 def make_study(
