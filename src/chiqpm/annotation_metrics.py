@@ -11,26 +11,11 @@ from chiqpm.classifier import Classifier
 from chiqpm.config import DataConfig
 from chiqpm.data import Annotations, ImageTable, Part, PartPlaces, geometry
 from chiqpm.data.dataset import ImageDataset
-from chiqpm.inference import Answers, Features, answer
+from chiqpm.inference import Answers, Features, RowStore, answer
 from chiqpm.model import Output
 
 CELLS = 40
 """Side of the grid on which the place of a part is marked: places are moved by at most 0.9% of the image's side."""
-
-
-class PeakCollector:
-    """Peaks of the maps of all images of one part of the split, gathered batch by batch.
-
-    Attributes:
-        peaks: one array (B, K, 2) for each batch.
-    """
-
-    def __init__(self) -> None:
-        self.peaks: list[NDArray[np.float64]] = []
-
-    def __call__(self, output: Output, labels: torch.Tensor) -> None:
-        """Take up a batch."""
-        self.peaks.append(metrics.map_peaks(output.maps))
 
 
 def measure_attributes(
@@ -81,15 +66,18 @@ def measure_parts(
     parts, rows = annotations.parts, table.indices("calibration")
     if parts is None or not len(rows):
         return {}
-    config, collected = classifier.data_config, PeakCollector()
+    config, peaks = classifier.data_config, RowStore(len(rows))
+
+    def collect(output: Output, labels: torch.Tensor) -> None:
+        peaks.add(metrics.map_peaks(output.maps))
+
     dataset = ImageDataset(table, rows, classifier.transform, max_pixels=config.max_pixels)
     description = "parts of calibration images"
     seen = answer(
-        classifier.model, dataset, device=classifier.device, description=description, quiet=quiet, each=collected
+        classifier.model, dataset, device=classifier.device, description=description, quiet=quiet, each=collect
     )
-    modal_K = metrics.modal_parts(
-        np.concatenate(collected.peaks), _masks(table, parts, "calibration", config), seen.features_NK > 0
-    )
+    masks = _masks(table, parts, "calibration", config)
+    modal_K = metrics.modal_parts(peaks.rows, masks, seen.features_NK > 0)  # type: ignore[arg-type]
     found = metrics.part_grounding(
         test_peaks_NK2,
         _masks(table, parts, "test", config),

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from chiqpm import metrics
-from chiqpm.annotation_metrics import PeakCollector, measure_attributes, measure_parts
+from chiqpm.annotation_metrics import measure_attributes, measure_parts
 from chiqpm.calibration import make_score
 from chiqpm.classifier import load
 from chiqpm.config import CalibrationConfig, FitConfig
@@ -20,7 +20,7 @@ from chiqpm.data import PARTS, Attributes, ImageTable, read_annotations, read_at
 from chiqpm.data.dataset import ImageDataset
 from chiqpm.files import read_npz, write_json, write_npz
 from chiqpm.gallery import draw_gallery, write_examples
-from chiqpm.inference import Answers, Features, answer
+from chiqpm.inference import Answers, Features, RowStore, answer
 from chiqpm.metrics import class_similarity
 from chiqpm.model import Output
 from chiqpm.processes import Processes
@@ -52,21 +52,23 @@ def evaluate(
         What `metrics.json` holds; None in processes that are not the main one.
     """
     classifier = load(out, device=config.device)
-    diversity: list[float] = []
-    annotations, peaks = read_annotations(table), PeakCollector()
+    annotations = read_annotations(table)
+    has_parts = annotations is not None and annotations.parts is not None
+    rows = table.indices("test")
+    diversity, peaks = RowStore(len(rows)), RowStore(len(rows))
     weight = classifier.model.weight_CK
     count = config.assignment.features_per_class
 
     def collect(output: Output, labels: torch.Tensor) -> None:
         predicted = output.logits.argmax(dim=1)
         values = metrics.spatial_diversity_per_sample(output.maps, weight, predicted, min(5, count))
-        diversity.extend(values.double().tolist())
-        if annotations is not None and annotations.parts is not None:
-            peaks(output, labels)
+        diversity.add(values.double().cpu().numpy())
+        if has_parts:
+            peaks.add(metrics.map_peaks(output.maps))
 
     dataset = ImageDataset(
         table,
-        table.indices("test"),
+        rows,
         classifier.transform,
         max_pixels=config.data.max_pixels,
         seed=config.seed,
@@ -81,12 +83,10 @@ def evaluate(
         each=collect,
         processes=processes,
     )
-    diversity_N = np.array(diversity)
-    test_peaks = np.concatenate(peaks.peaks) if peaks.peaks else None
+    diversity_N, test_peaks = diversity.rows, peaks.rows
     if processes is not None:
         diversity_N = processes.collect(diversity_N)
-        if annotations is not None and annotations.parts is not None:
-            test_peaks = processes.collect(test_peaks)
+        test_peaks = processes.collect(test_peaks) if has_parts else None
     if processes is not None and not processes.is_main:
         return None
     write_npz(out / "test_answers.npz", vars(test))
@@ -114,7 +114,7 @@ def evaluate(
         "interpretability": {
             **_interpretability(train, test, weight_CK, known, config.seed),
             **annotated,
-            f"sid@{min(5, count)}": float(diversity_N.mean()),
+            f"sid@{min(5, count)}": float(np.mean(diversity_N)),  # type: ignore[arg-type]
         },
         "calibration_score": config.calibration.score,
         "coverage": coverage_table(calibration, test, weight_CK, config.calibration, known),

@@ -61,6 +61,33 @@ class Answers(Features):
 Kept = TypeVar("Kept", bound=Features)
 
 
+class RowStore:
+    """Rows of an array that come batch by batch.
+
+    They are written in place: small arrays that stay, between large ones that go, would leave holes that nothing fits
+    into, and the memory would grow by the size of the images.
+
+    Args:
+        most: how many rows there can be.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most, self.count = most, 0
+        self._rows: NDArray[Any] | None = None
+
+    def add(self, rows: NDArray[Any]) -> None:
+        """Take in the next rows."""
+        if self._rows is None:
+            self._rows = np.empty((self.most, *rows.shape[1:]), rows.dtype)
+        self._rows[self.count : self.count + len(rows)] = rows
+        self.count += len(rows)
+
+    @property
+    def rows(self) -> NDArray[Any] | None:
+        """Those that came; None if none did."""
+        return None if self._rows is None else self._rows[: self.count]
+
+
 def answer(
     model: nn.Module,
     dataset: Dataset[Any],
@@ -153,25 +180,17 @@ def gather(
         each: called with every batch.
         processes: whose batches these are together, in the order of the processes.
     """
-    names = [field.name for field in fields(kind)]
-    # Written in place: small arrays that stay, between large ones that go, would leave holes that nothing fits into,
-    # and the memory would grow by the size of the images.
-    kept: dict[str, NDArray[Any]] = {}
-    seen = 0
+    stores = {field.name: RowStore(total) for field in fields(kind)}
     quiet = quiet or (processes is not None and not processes.is_main)
     with bar(total, description, quiet=quiet) as progress:
         for output, labels in batches:
             values = {"logits_NC": output.logits, "features_NK": output.features, "labels_N": labels}
-            for name in names:
-                rows = values[name].cpu().numpy()
-                if name not in kept:
-                    kept[name] = np.empty((total, *rows.shape[1:]), rows.dtype)
-                kept[name][seen : seen + len(rows)] = rows
-            seen += len(labels)
+            for name, store in stores.items():
+                store.add(values[name].cpu().numpy())
             if each is not None:
                 each(output, labels)
             progress.update(len(labels) * (1 if processes is None else processes.count))
-    own = {name: rows[:seen] for name, rows in kept.items()}
+    own = {name: store.rows for name, store in stores.items()}
     if processes is not None:
-        own = {name: processes.collect(own.get(name)) for name in names}
-    return kind(**own)
+        own = {name: processes.collect(rows) for name, rows in own.items()}
+    return kind(**own)  # type: ignore[arg-type]

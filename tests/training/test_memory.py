@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 
 import pytest
+import torch
+
+from chiqpm.inference import Answers, RowStore, gather
+from chiqpm.metrics import map_peaks
+from chiqpm.model import Output
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of the memory from /proc")
 
@@ -91,6 +97,26 @@ assert found.similarity_FC.shape == (2048, 1000) and found.redundancy_FF.shape =
 sys.stdout.write(f"{used:.0f}")
 sys.exit(f"{used:.0f} MB" if used > 200 else 0)
 """
+
+
+def test_an_evaluation_keeps_what_it_answers_and_nothing_twice():
+    """Bytes an image, of 2,000 further ones: logits, features, labels, and 16 for the peak of each map."""
+    features, classes = 6, 4
+
+    def held(images):
+        tracemalloc.start()
+        peaks = RowStore(images)
+        output = Output(torch.zeros(20, classes), torch.zeros(20, features), torch.rand(20, features, 5, 5))
+        batches = ((output, torch.zeros(20, dtype=torch.long)) for _ in range(0, images, 20))
+        gather(batches, images, Answers, description="", each=lambda output, _: peaks.add(map_peaks(output.maps)))
+        assert peaks.rows.shape == (images, features, 2)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    held(20)
+    needed = 4 * (classes + features) + 8 + 16 * features
+    assert (held(2200) - held(200)) / 2000 == pytest.approx(needed, rel=0.05)
 
 
 @pytest.mark.slow
