@@ -78,6 +78,13 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["values.json"]
 
 
+def test_files_have_the_permissions_that_the_system_gives(tmp_path):
+    """Not those of a private temporary file: a run is often shared."""
+    (tmp_path / "plain").touch()
+    write_json(tmp_path / "own", 1)
+    assert (tmp_path / "own").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_npz_holds_no_objects(tmp_path):
     write_npz(tmp_path / "a.npz", {"x": np.arange(3)})
     assert read_npz(tmp_path / "a.npz")["x"].tolist() == [0, 1, 2]

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, keep: Path | None = None) -> None:
@@ -66,9 +65,9 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_all(file: RawIOBase, data: NDArray[Any]) -> None:
-    """Write all bytes of a contiguous array to an unbuffered file, which may take fewer than it is given at a time."""
-    rest = data.data.cast("B")
+def write_all(file: RawIOBase, data: bytes | memoryview) -> None:
+    """Write all bytes to an unbuffered file, which may take fewer than it is given at a time."""
+    rest = memoryview(data)
     while rest:
         rest = rest[file.write(rest) or 0 :]
 

@@ -114,7 +114,7 @@ def test_every_stage(images, tmp_path, name, size, cells, features, options):
     assert output.maps.min() >= 0 and output.features.min() >= 0
 
 
-@pytest.mark.parametrize("name", ["resnet34", "resnet50"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"])
 def test_the_published_change_of_strides(name):
     config = BackboneConfig(name=name, pretrained=False, output_stride=8)
     backbone = build_backbone(config, image_size=224).eval()

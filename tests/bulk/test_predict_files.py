@@ -104,6 +104,24 @@ def test_a_file_cut_anywhere_is_completed_to_the_same_bytes(whole, classifier, m
     assert (summary.images, summary.unreadable) == (15, 3)
 
 
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_on_a_disk_that_is_full_what_is_written_stays_and_is_completed(
+    classifier, mixed, pictures, disk, tmp_path, ending
+):
+    """The disk is real and holds the first 4 kB."""
+    out, elsewhere = disk.folder / f"some.{ending}", tmp_path / f"all.{ending}"
+    job = {"classifier": classifier, "paths": [mixed, pictures], "batch_size": 4, "workers": 0}
+    predict_files(out=elsewhere, **job)
+    disk.leave(4)
+    with pytest.raises(OSError, match=f"No space left on device: '{out}'"):
+        predict_files(out=out, **job)
+    assert 0 < out.stat().st_size <= 4096
+    assert elsewhere.read_bytes().startswith(out.read_bytes())
+    disk.leave(1000)
+    predict_files(out=out, **job)
+    assert out.read_bytes() == elsewhere.read_bytes()
+
+
 def test_a_finished_file_is_left_alone(whole, classifier, mixed, monkeypatch, tmp_path):
     out = Path(shutil.copy(whole, tmp_path))
     monkeypatch.setattr(type(classifier), "predict_batch", lambda *_: pytest.fail("computed again"))

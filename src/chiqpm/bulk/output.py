@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from io import BufferedRandom
 from pathlib import Path
-from typing import BinaryIO
 
 from chiqpm.bulk.rows import Row, decode, encode, format_of, header, may_begin
 from chiqpm.errors import ChiqpmError
-from chiqpm.files import naming
+from chiqpm.files import naming, write_all
 
 
 class Output:
@@ -26,7 +26,7 @@ class Output:
     def __init__(self, path: Path) -> None:
         self.path, self.form = path, format_of(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: BinaryIO = path.open("a+b")
+        self._file: BufferedRandom = path.open("a+b")
         self._lock()
         self.num_rows = 0
 
@@ -67,22 +67,22 @@ class Output:
             raise self._foreign()
         self._file.truncate(end)
         if end == 0:
-            self._file.write(header(self.form))
-            self._file.flush()
+            self._write(header(self.form))
         return self.num_rows, unreadable
 
     def append(self, rows: Iterable[Row]) -> None:
         """Write rows and hand them to the system, so that not even kill -9 takes them away."""
-        with naming(self.path):
-            self._file.write(b"".join(encode(row, self.form) for row in rows))
-            self._file.flush()
+        self._write(b"".join(encode(row, self.form) for row in rows))
 
     def close(self) -> None:
         """Flush to the disk and close."""
-        with naming(self.path):
-            self._file.flush()
+        with naming(self.path), self._file:
             os.fsync(self._file.fileno())
-            self._file.close()
+
+    def _write(self, data: bytes) -> None:
+        # Unbuffered: what a full disk doesn't take must not be written later.
+        with naming(self.path):
+            write_all(self._file.raw, data)
 
     def _lines(self) -> Iterator[bytes]:
         """Yield whole records; a quoted cell of a CSV may hold ends of lines."""

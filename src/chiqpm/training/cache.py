@@ -81,7 +81,7 @@ def cache_hidden(
         for number, view in enumerate(views):
             file.seek(offset + (number * count + int(rows_N[:1].sum())) * row_bytes)
             for hidden in _hidden(frozen, view, rows_N, workers, device):
-                write_all(file, np.ascontiguousarray(hidden, dtype=np.float32))
+                write_all(file, np.ascontiguousarray(hidden, dtype=np.float32).data.cast("B"))
                 progress.update(len(hidden))
     if processes is not None:
         processes.wait()
