@@ -85,7 +85,7 @@ def test_every_stage(images, tmp_path, name, size, cells, features, options):
         data=DataConfig(image_size=size, find_duplicates=False),
         backbone=BackboneConfig(name=name, pretrained=False, **options),
         dense=DenseConfig(epochs=1, optimiser=OPTIMISER),
-        assignment=AssignmentConfig(kept_features=8, features_per_class=3, time_limit=0.5),
+        assignment=AssignmentConfig(kept_features=8, features_per_class=3, time_limit=0.5, proof_seconds=0.5),
         finetune=FineTuneConfig(rounds=(1,), grounding_epochs=1, optimiser=OPTIMISER),
         calibration=CalibrationConfig(coverage=0.7, targets=(0.7,)),
         cached_views=1,

@@ -29,7 +29,7 @@ def accuracy(
 
 
 def histograms(images_NHWC: NDArray[np.uint8]) -> NDArray[np.float64]:
-    bins = (images_NHWC // 64).astype(int) @ np.array([16, 4, 1])
+    bins = (images_NHWC // 64) @ np.array([16, 4, 1], dtype=np.uint8)
     return np.sqrt([np.bincount(image.ravel(), minlength=64) / image.size for image in bins])
 
 
@@ -44,16 +44,18 @@ def test_frozen_pretrained_features_do_not_suffice() -> None:
 
     from chiqpm.backbone import build_backbone
     from chiqpm.config import BackboneConfig
+    from chiqpm.inference import BATCH_SIZE
 
     backbone = build_backbone(BackboneConfig(cut=None, head_channels=None, frozen=None), image_size=160).eval()
     mean, std = np.array(backbone.mean), np.array(backbone.std)
 
     def features(images: NDArray[np.uint8]) -> NDArray[np.float64]:
         pooled = []
-        for start in range(0, len(images), 64):
-            batch = ((images[start : start + 64] / 255.0 - mean) / std).transpose(0, 3, 1, 2)
-            with torch.no_grad():
-                pooled.append(backbone(torch.from_numpy(batch).float()).mean(dim=(2, 3)).double().numpy())
+        for start in range(0, len(images), BATCH_SIZE):
+            batch = ((images[start : start + BATCH_SIZE] / 255.0 - mean) / std).transpose(0, 3, 1, 2)
+            inputs = torch.from_numpy(batch).float().contiguous(memory_format=torch.channels_last)
+            with torch.inference_mode():
+                pooled.append(backbone(inputs).mean(dim=(2, 3)).double().numpy())
         return np.concatenate(pooled)
 
     train, test = pictures("train", 40, 160), pictures("test", 10, 160)
