@@ -65,6 +65,7 @@ class Processes:
         self.count: int = self.accelerator.num_processes
         if self.count > 1:
             if ":" in device:
+                self.wait()  # until all are connected: one that left earlier would break the connections of the others
                 raise ChiqpmError(
                     f"{self.count} processes can't share the device {device!r}; leave it 'auto': each takes its own"
                 )
