@@ -303,7 +303,16 @@ def test_the_command_writes_reports_and_says_what_it_could_not_read(classifier, 
     assert "chiqpm 0." in capsys.readouterr().out
 
 
+@pytest.fixture
+def _interruptible():
+    """Programs that a test starts can be interrupted, even where a shell has started the tests in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("_interruptible")
 def test_killed_and_interrupted_runs_end_in_the_same_file(make_classifier, capsys, tmp_path):
     make_classifier(image_size=128).save(tmp_path / "run")
     random = np.random.default_rng(0)
