@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from chiqpm import loading
 from chiqpm.data.images import UnreadableImageError
 from chiqpm.errors import ChiqpmError
-from chiqpm.loading import affordable_workers, count_cores, load_batches
+from chiqpm.loading import affordable_workers, be_silent_at_the_end, count_cores, load_batches
 
 # More workers than cores are slow, which torch says; here they are asked for whatever the machine has.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
@@ -79,3 +79,14 @@ def test_a_caller_that_leaves_the_choice_open_gets_its_batches(monkeypatch):
     monkeypatch.setattr(loading, "_FEW_IMAGES", 1)
     monkeypatch.setattr(loading, "count_cores", lambda: 4)
     assert [items.tolist() for items, _ in load_batches(Numbers(), ORDER, workers=None)] == [[3, 1], [2, 5, 4]]
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"), [(ConnectionResetError("gone"), False), (EOFError(), False), (ValueError("wrong"), True)]
+)
+def test_a_loading_process_is_silent_about_a_main_one_that_was_interrupted(monkeypatch, capsys, error, shown):
+    """Its thread that hands over batches has nobody to hand them to; whoever pressed Ctrl-C knows."""
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    be_silent_at_the_end(0)
+    sys.excepthook(type(error), error, None)
+    assert ("wrong" in capsys.readouterr().err) == shown

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,7 @@ def load_batches(
         num_workers=workers,
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
+        worker_init_fn=be_silent_at_the_end,
     )
     try:
         with threads_beside(workers):
@@ -76,6 +78,16 @@ def threads_beside(workers: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def be_silent_at_the_end(_: int) -> None:
+    """Have this loading process print nothing where the main one is gone, interrupted while it fetched a batch."""
+
+    def show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        if not issubclass(kind, ConnectionError | EOFError):
+            sys.__excepthook__(kind, error, traceback)
+
+    sys.excepthook = show
 
 
 class _Order:

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from chiqpm.data import load_image
 from chiqpm.data.images import UnreadableImageError
-from chiqpm.loading import threads_beside
+from chiqpm.loading import be_silent_at_the_end, threads_beside
 
 Item = tuple[str, torch.Tensor | None, str]
 
@@ -57,6 +57,7 @@ def load_chunks(
         num_workers=workers,
         collate_fn=_collate,
         pin_memory=torch.cuda.is_available(),
+        worker_init_fn=be_silent_at_the_end,
     )
     with threads_beside(workers):
         yield from loader
