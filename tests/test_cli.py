@@ -251,7 +251,7 @@ def test_interruption_and_a_failing_disk_have_their_own_exit_codes(capsys, monke
 @pytest.mark.slow
 def test_quickstart_runs_in_one_command(tmp_path):
     out = tmp_path / "quick"
-    command = [sys.executable, "-m", "chiqpm", "quickstart", "--out", str(out), "--per-class", "4", "--json", "--quiet"]
+    command = [sys.executable, "-m", "chiqpm", "quickstart", "--out", str(out), "--per-class", "2", "--json", "--quiet"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr

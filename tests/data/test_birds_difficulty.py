@@ -47,13 +47,13 @@ def test_frozen_pretrained_features_do_not_suffice() -> None:
     from chiqpm.inference import BATCH_SIZE
 
     backbone = build_backbone(BackboneConfig(cut=None, head_channels=None, frozen=None), image_size=160).eval()
-    mean, std = np.array(backbone.mean), np.array(backbone.std)
+    mean, std = np.array(backbone.mean, np.float32), np.array(backbone.std, np.float32)
 
     def features(images: NDArray[np.uint8]) -> NDArray[np.float64]:
         pooled = []
         for start in range(0, len(images), BATCH_SIZE):
-            batch = ((images[start : start + BATCH_SIZE] / 255.0 - mean) / std).transpose(0, 3, 1, 2)
-            inputs = torch.from_numpy(batch).float().contiguous(memory_format=torch.channels_last)
+            batch = (images[start : start + BATCH_SIZE] / np.float32(255) - mean) / std
+            inputs = torch.from_numpy(batch).permute(0, 3, 1, 2)  # channels last, as the pictures are
             with torch.inference_mode():
                 pooled.append(backbone(inputs).mean(dim=(2, 3)).double().numpy())
         return np.concatenate(pooled)
