@@ -12,15 +12,17 @@ from scipy.special import softmax
 from torch import nn
 
 from chiqpm.cli import main
-from chiqpm.conformal import THR, ConformalPredictor, HierarchicalScore
+from chiqpm.conformal import THR, ConformalPredictor, HierarchicalScore, coverage_band
 from chiqpm.errors import ChiqpmError
+from chiqpm.experiments import ablation, peers, shift
 from chiqpm.experiments.failures import calibration_drift, dead_features, feature_collapse, incoherent_sets
 from chiqpm.experiments.keeping import kept
-from chiqpm.experiments.outcome import mean_interval
+from chiqpm.experiments.outcome import Interval, mean_interval
 from chiqpm.experiments.peers.linear import fit_bottleneck, fit_sparse
 from chiqpm.experiments.peers.prototypes import activations, fit_prototypes
 from chiqpm.experiments.registry import EXPERIMENTS, find_experiment
 from chiqpm.experiments.running import result_markdown, result_text
+from chiqpm.experiments.scalability import summarise
 from chiqpm.experiments.shift.condition import measure_condition
 from chiqpm.experiments.shift.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from chiqpm.experiments.tradeoffs import pareto_front
@@ -186,11 +188,63 @@ def test_a_shift_costs_coverage_and_raises_the_alarm_and_none_does_not():
     clean = measure_condition(calibration, answers_of(model, 300, seed=2), score, coverage=0.95, seed=0)
     shifted = measure_condition(calibration, answers_of(model, 300, seed=3, shift=1.5), score, coverage=0.95, seed=0)
     assert clean["alarm"] == {"images": None, "labels": None}
-    assert clean["coverage"][2] >= 0.95
-    assert shifted["coverage"][2] < 0.95
+    assert clean["coverage"][0] >= clean["chance"] == coverage_band(600, 300, 0.95)[0]
+    assert shifted["coverage"][0] < shifted["chance"]
     assert shifted["alarm"]["labels"] is not None
     assert shifted["weighted"]["effective_images"] < 600
     assert 0 <= shifted["weighted"]["coverage"] <= 1
+
+
+def measured_condition(coverage, images=None, labels=None):
+    branch = {
+        "accuracy": 0.9,
+        "coverage": [coverage, coverage - 0.02, coverage + 0.02],
+        "chance": 0.925,
+        "size": 1.0,
+        "alarm": {"images": images, "labels": labels},
+        "weighted": {"coverage": 0.9, "size": 1.0},
+    }
+    return {"branch": branch, "thr": branch}
+
+
+def test_the_monitor_must_see_every_shift_that_costs_coverage_and_be_silent_on_clean_images():
+    clean, seen = measured_condition(0.95), measured_condition(0.8, labels=40)
+    outcome = shift.judge({"clean": clean, "blur 1": measured_condition(0.94, images=9), "blur 2": seen})
+    assert outcome.verdict.holds
+    assert "under 1 of 2 shifts" in outcome.verdict.evidence
+    assert "Of the 1 shifts that leave the coverage as it was, 1 raise it too" in outcome.verdict.evidence
+    assert not shift.judge({"clean": clean, "blur 2": measured_condition(0.8)}).verdict.holds
+    assert not shift.judge({"clean": measured_condition(0.95, labels=3), "blur 2": seen}).verdict.holds
+
+
+def test_the_grounding_loss_must_gain_peaks_and_cost_no_accuracy():
+    def values(hit):
+        return {
+            "peaks": {"hit": hit, "other_image": 0.3},
+            "looked_at": 240,
+            "interpretability": {"contrastiveness": 0.99},
+        }
+
+    measured = {ablation.DEFAULT: values(0.95), ablation.NO_LOSS: values(0.8)}
+    same = Interval(0.0, -0.01, 0.01)
+    assert ablation.judge(measured, same).holds
+    assert not ablation.judge(measured, Interval(-0.01, -0.03, 0.01)).holds, "a loss can't be ruled out"
+    assert not ablation.judge({**measured, ablation.NO_LOSS: values(0.92)}, same).holds, "within chance of 240 images"
+
+
+def test_a_peer_that_is_as_compact_and_more_accurate_refutes_the_claim():
+    def values(accuracy, per_class=5.0):
+        return {"accuracy": accuracy, "accuracy_low": 0.9, "accuracy_high": 1.0, "per_class": per_class, "features": 50}
+
+    ours = {peers.OURS: values(0.95)}
+    assert peers.judge({**ours, "sparse": values(0.95), "dense": values(0.99, 512.0)}).holds
+    assert not peers.judge({**ours, "sparse": values(0.951)}).holds
+
+
+def test_what_speaks_for_a_class_by_its_absence_explains_nothing():
+    answered = peers.Answered(None, np.array([[2.0, -3.0, 1.0]]), None)
+    peer = peers.Peer("x", np.array([[1.0, -1.0, 0.5]]), answered, answered, answered, THR())
+    assert peers.explaining(peer, answered, np.array([0])).tolist() == [[True, False, True]]
 
 
 def blobs(count=240, features=30, classes=4, seed=0):
@@ -278,7 +332,7 @@ def test_a_run_is_refused_where_it_does_not_belong(tiny_run, tmp_path, capsys):
 
 def test_the_solver_experiment_reads_its_jobs(tmp_path, monkeypatch, capsys):
     job = {
-        "instance": "x",
+        "instance": "1280x1000",
         "method": "search",
         "features": 9,
         "classes": 1000,
@@ -291,14 +345,21 @@ def test_the_solver_experiment_reads_its_jobs(tmp_path, monkeypatch, capsys):
 
     def measure(arguments):
         out = arguments[arguments.index("--out") + 1]
-        jobs = {"a": job, "b": {**job, "satisfied": 2, "failure": "too small"} if "--fail" in arguments else job}
-        out = tmp_path.joinpath(out)
-        out.write_text(json.dumps(jobs))
+        tmp_path.joinpath(out).write_text(json.dumps({"a": job, "b": {**job, "instance": "random", "satisfied": 2}}))
+        if "imagenet" in arguments:
+            raise ChiqpmError("no second network")
         return 0
 
     monkeypatch.setattr("chiqpm.experiments.scalability.measure_suite", measure)
     assert main(["experiment", "solver", "--out", str(tmp_path)]) == 0
-    assert "VERDICT: holds: The search reaches" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "VERDICT: holds: The search finds" in out
+    assert "Not every pair: random 2 of 3." in out and "Left out: no second network" in out
+    lost = [job, {**job, "instance": "2048x1000", "satisfied": 2}]
+    assert not summarise(lost).verdict.holds
+    assert not summarise([job, {**job, "failure": "too small"}]).verdict.holds
+    assert not summarise([{**job, "peak_mb": 20_000}]).verdict.holds
+    assert not summarise([{**job, "instance": "random"}]).verdict.holds, "of ImageNet nothing was measured"
 
 
 @pytest.mark.slow

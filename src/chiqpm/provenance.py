@@ -40,7 +40,7 @@ def machine_words(environment: dict[str, Any]) -> str:
     'Linux, x86_64, 2 cores, 8 GiB of memory, no CUDA GPU'
     """
     machine = environment["machine"]
-    parts = [machine["system"], machine["processor"], f"{machine['cores']} cores"]
+    parts = [machine["system"], machine["processor"], f"{machine['cores']} core{'' if machine['cores'] == 1 else 's'}"]
     if machine["memory_bytes"]:
         parts.append(f"{machine['memory_bytes'] / 2**30:.0f} GiB of memory")
     return ", ".join([*parts, machine["gpu"] or "no CUDA GPU"])

@@ -63,7 +63,8 @@ def summarise(models: Mapping[str, dict[str, Any]], splits: int) -> Outcome:
         evidence += f" No difference is shown against {', '.join(unclear)}."
     notes = [
         f"Means over {len(measured)} models and {splits} random halves each; intervals are over models. Only sets of "
-        "two or more classes have a coherence; families: superclasses in a set, counted over all sets.",
+        "two or more classes have a coherence, and larger sets have less of it by themselves; families: superclasses "
+        "in a set, counted over all sets.",
         "Accuracies: " + ", ".join(f"{model['accuracy']:.3f}" for model in measured) + ".",
     ]
     if worse:

@@ -87,7 +87,7 @@ def incoherent_sets(
         sets_NC: prediction sets.
         similarity_CC: true similarity of the classes.
         seed: of the draws.
-        draws: random sets of the same sizes, with the first class kept, for comparison.
+        draws: of random sets of the same sizes, for comparison.
     """
     name, limit = "incoherent sets", "not above 95% of random sets of the same sizes"
     advice = (

@@ -24,7 +24,7 @@ class PartChanges:
     """Reactions to the part that separates two siblings.
 
     Attributes:
-        swapped: its attribute became the sibling's; None where no image qualifies.
+        swapped: its attribute became the sibling's; None where no image qualifies, or it wasn't asked for.
         removed: the part was removed; None where no image qualifies.
     """
 
@@ -37,7 +37,7 @@ class PartChanges:
 
 
 def measure_part_changes(
-    classifier: Classifier, birds: SyntheticBirds, *, images: int = 12, seed: int = 0
+    classifier: Classifier, birds: SyntheticBirds, *, images: int = 12, seed: int = 0, swap: bool = True
 ) -> PartChanges:
     """Swap and remove the separating part in birds of siblings that share all features but one.
 
@@ -48,6 +48,7 @@ def measure_part_changes(
         birds: images that it was not trained on.
         images: how many are looked at, spread evenly over the species that have such a sibling.
         seed: of the controls.
+        swap: also exchange the part, not only remove it.
     """
     weight_CK = classifier.model.weight_CK.cpu().numpy().astype(bool)
     pairs = paired_siblings(birds, weight_CK)
@@ -65,20 +66,22 @@ def measure_part_changes(
     sibling_N = np.array([pairs[int(label)][0] for label in own_N])
     attributes = [pairs[int(label)][1] for label in own_N]
     own_pivot_N = (weight_CK[own_N] & ~weight_CK[sibling_N]).argmax(axis=1)
-    swaps = [{a: birds.taxonomy.species[int(s)][a]} for a, s in zip(attributes, sibling_N, strict=True)]
     others = [other_part(birds, row, a, generator) for row, a in zip(rows, attributes, strict=True)]
-    swapped, swapped_N = _answers(classifier, [_render(birds, row, c) for row, c in zip(rows, swaps, strict=True)])
-    control, control_N = _answers(classifier, [_render(birds, row, c) for row, c in zip(rows, others, strict=True)])
-    reaction = metrics.pivot_faithfulness(
-        before=before,
-        swapped=swapped,
-        control=control,
-        own_pivot=own_pivot_N,
-        sibling_pivot=(weight_CK[sibling_N] & ~weight_CK[own_N]).argmax(axis=1),
-        sibling=sibling_N,
-        swapped_predicted=swapped_N,
-        control_predicted=control_N,
-    )
+    reaction = None
+    if swap:
+        swaps = [{a: birds.taxonomy.species[int(s)][a]} for a, s in zip(attributes, sibling_N, strict=True)]
+        swapped, swapped_N = _answers(classifier, [_render(birds, row, c) for row, c in zip(rows, swaps, strict=True)])
+        control, control_N = _answers(classifier, [_render(birds, row, c) for row, c in zip(rows, others, strict=True)])
+        reaction = metrics.pivot_faithfulness(
+            before=before,
+            swapped=swapped,
+            control=control,
+            own_pivot=own_pivot_N,
+            sibling_pivot=(weight_CK[sibling_N] & ~weight_CK[own_N]).argmax(axis=1),
+            sibling=sibling_N,
+            swapped_predicted=swapped_N,
+            control_predicted=control_N,
+        )
     parts = [ATTRIBUTE_PART[attribute] for attribute in attributes]
     masks = [originals[number].part_masks for number in right]
     usable = [n for n, part in enumerate(parts) if masks[n][part].sum() >= _VISIBLE and before[n, own_pivot_N[n]] > 0]

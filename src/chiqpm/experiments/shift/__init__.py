@@ -48,19 +48,27 @@ def run(context: Context) -> Outcome:
         )
         for name, change in changes.items()
     }
-    return _outcome(measured)
+    return judge(measured)
 
 
-def _outcome(measured: dict[str, dict[str, Any]]) -> Outcome:
-    below = [name for name, values in measured.items() if values["branch"]["coverage"][2] < COVERAGE]
+def judge(measured: dict[str, dict[str, Any]]) -> Outcome:
+    """Say whether the monitor sees every shift that costs coverage, and is silent on clean images.
+
+    Args:
+        measured: shift -> score -> what `measure_condition` found.
+    """
+    below = [name for name, values in measured.items() if values["branch"]["coverage"][0] < values["branch"]["chance"]]
     seen = [name for name in below if _first_alarm(measured[name]["branch"]) is not None]
     unseen = [name for name in below if name not in seen]
     blind = [name for name in below if measured[name]["branch"]["alarm"]["images"] is None]
     false = _first_alarm(measured[CLEAN]["branch"]) is not None
+    kept_up = [name for name in measured if name not in (*below, CLEAN)]
+    early = [name for name in kept_up if _first_alarm(measured[name]["branch"]) is not None]
     evidence = (
         f"Coverage is below {COVERAGE} by more than chance under {len(below)} of {len(measured) - 1} shifts; the "
         f"monitor raises its alarm under {len(seen)} of them, without any label under {len(below) - len(blind)}"
         + (f" (not under {', '.join(unseen)})" if unseen else "")
+        + f". Of the {len(kept_up)} shifts that leave the coverage as it was, {len(early)} raise it too"
         + f". On clean images: {'an alarm' if false else 'no alarm'} (allowed with probability {FALSE_ALARM:g})."
     )
     rows = []
@@ -101,9 +109,10 @@ def _outcome(measured: dict[str, dict[str, Any]]) -> Outcome:
         rows=rows,
         values={"target": COVERAGE, "conditions": measured},
         notes=[
-            f"Target {COVERAGE}. alarm: images until it is raised, empty without one. weighted: the calibration images "
-            "weigh as much as a logistic regression on the features finds them like the shifted ones, without labels; "
-            "it helps only as far as the labels depend on the features as before.",
+            f"Target {COVERAGE}; below it by more than chance: under the exact band for so many calibration and test "
+            "images. alarm: images until it is raised, in one random order, empty without one. weighted: the "
+            "calibration images weigh as much as a logistic regression on the features finds them like the shifted "
+            "ones, without labels; it helps only as far as the labels depend on the features as before.",
         ],
     )
 

@@ -17,6 +17,7 @@ from chiqpm.conformal import (
     SmallCalibrationWarning,
     WeightedPredictor,
     clopper_pearson,
+    coverage_band,
 )
 from chiqpm.conformal.scores import Score
 from chiqpm.inference import Answers
@@ -37,8 +38,10 @@ def measure_condition(
         seed: of the order in which the monitor sees the images, and of its draws.
 
     Returns:
-        Accuracy; coverage with its exact 95% interval and mean set size; images until each monitor's alarm, None
-        without one (`images` needs no labels, `labels` does); coverage and size with estimated weights.
+        Accuracy; coverage with its exact 95% interval; `chance`, the lowest coverage that the draw of calibration and
+        test images leaves likely without a shift (lower end of the exact 95% band); mean set size; images until each
+        monitor's alarm, None without one (`images` needs no labels, `labels` does); coverage and size with estimated
+        weights.
     """
     predictor = ConformalPredictor(score)
     predictor.calibrate(calibration.logits_NC, calibration.labels_N, calibration.features_NK)
@@ -49,6 +52,7 @@ def measure_condition(
         "images": len(covered),
         "accuracy": test.accuracy,
         "coverage": [rate.value, rate.low, rate.high],
+        "chance": coverage_band(len(calibration.labels_N), len(covered), coverage)[0],
         "size": float(sets.sum(axis=1).mean()),
         "empty": float((sets.sum(axis=1) == 0).mean()),
         "alarm": _alarms(calibration, test, predictor, seed),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from chiqpm.experiments.solver.jobs import Job
 
+IMAGENET = ("1280x1000", "2048x1000")
+"""Instances with ImageNet's classes; the second needs the weights of a second network."""
 _EXACT = ("highs", "scip", "cpsat", "gurobi")
 
 
@@ -29,6 +31,11 @@ def benchmark() -> list[Job]:
     return jobs
 
 
+def imagenet() -> list[Job]:
+    """All classes of ImageNet, with the features of one network and of two."""
+    return [Job(name, seconds=240.0) for name in IMAGENET]
+
+
 def scaling() -> list[Job]:
     """Time and memory against one variable at a time: classes, features, density of pairs, kept features."""
     names = [f"random-512x{classes}-50-0.5" for classes in (50, 200, 1000, 3000, 10000)]
@@ -38,5 +45,5 @@ def scaling() -> list[Job]:
     return [Job(name, seconds=60.0, effort=0.5) for name in names]
 
 
-SUITES = {"reduced": reduced, "benchmark": benchmark, "scaling": scaling}
+SUITES = {"reduced": reduced, "benchmark": benchmark, "scaling": scaling, "imagenet": imagenet}
 """Suites by name."""
