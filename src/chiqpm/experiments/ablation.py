@@ -75,6 +75,7 @@ def run(context: Context) -> Outcome:
             "attribute of another part. falls without its part: the feature that separates siblings loses half of its "
             "activation when the part that separates them is removed. Without the ReLU a feature is active above its "
             "mean.",
+            _what_else(measured),
         ],
     )
 
@@ -121,6 +122,24 @@ def judge(measured: dict[str, dict[str, Any]], accuracy: Interval) -> Verdict:
     return Verdict(
         claim="The grounding loss puts features on parts without costing accuracy.", holds=holds, evidence=evidence
     )
+
+
+def _what_else(measured: dict[str, dict[str, Any]]) -> str:
+    """Say what leaving out the other parts of the method does."""
+    ours = measured[DEFAULT]
+    changes = []
+    for name in ("no ReLU", "beta 0"):
+        if name in measured:
+            other = measured[name]
+            hits = _difference(*((values["peaks"]["hit"], values["looked_at"]) for values in (other, ours)))
+            sid, contrast = (
+                other["interpretability"][column] - ours["interpretability"][column]
+                for column in ("sid", "contrastiveness")
+            )
+            changes.append(
+                f"{name}: peaks on part {hits.text(sign=True)}, SID {sid:+.3f}, contrastiveness {contrast:+.3f}"
+            )
+    return f"Against the default, {'; '.join(changes)}." if changes else "Nothing else was left out."
 
 
 def _difference(first: tuple[float | None, int], second: tuple[float | None, int]) -> Interval:

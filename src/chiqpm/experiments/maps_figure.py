@@ -50,4 +50,4 @@ def draw_maps(runs: Mapping[str, BirdsRun], file: Path, *, row: int = 0) -> None
     for axis in axes.flat:
         axis.set_axis_off()
     file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=110)
+    figure.savefig(file, dpi=90)
