@@ -21,7 +21,7 @@ from chiqpm.experiments import ablation, peers, second_backbone, shift
 from chiqpm.experiments.failures import calibration_drift, dead_features, feature_collapse, incoherent_sets
 from chiqpm.experiments.keeping import kept
 from chiqpm.experiments.outcome import Interval, mean_interval
-from chiqpm.experiments.peers.linear import fit_bottleneck, fit_sparse
+from chiqpm.experiments.peers.linear import fit_bottleneck, fit_last_layer, fit_sparse
 from chiqpm.experiments.peers.prototypes import activations, fit_prototypes
 from chiqpm.experiments.registry import EXPERIMENTS, find_experiment
 from chiqpm.experiments.running import result_markdown, result_text
@@ -245,6 +245,18 @@ def test_a_peer_that_is_as_compact_and_more_accurate_refutes_the_claim():
     assert not peers.judge({**ours, "sparse": values(0.951)}).holds
 
 
+def test_the_last_layer_uses_prototypes_of_other_classes_only_where_they_help():
+    labels = np.arange(120) % 2
+    similar = np.random.default_rng(0).normal(size=(120, 4)).astype(np.float32)
+    similar[:, 0] += 4 * (labels == 0)
+    similar[:, 2] += 4 * (labels == 1)
+    owner = np.array([[1, 0], [1, 0], [0, 1], [0, 1]])
+    free = fit_last_layer(similar, labels, owner)
+    costly = fit_last_layer(similar, labels, owner, penalty=1.0)
+    assert (free.logits(similar).argmax(axis=1) == labels).mean() > 0.95
+    assert ((costly.weight_CF != 0) <= (owner.T == 1)).all() and (costly.weight_CF[owner.T == 1] != 0).all()
+
+
 def test_what_speaks_for_a_class_by_its_absence_explains_nothing():
     answered = peers.Answered(None, np.array([[2.0, -3.0, 1.0]]), None)
     peer = peers.Peer("x", np.array([[1.0, -1.0, 0.5]]), answered, answered, answered, THR())
@@ -284,8 +296,9 @@ def test_prototypes_learn_and_lie_on_training_images():
     maps = generator.random((96, 6, 3, 3)).astype(np.float16) * np.float16(0.3)
     maps[np.arange(96), labels, 1, 1] += np.float16(2)
     model = fit_prototypes(maps, labels, 3, per_class=2, epochs=25, seed=0)
-    logits, pooled, similar = activations(model, maps)
-    assert (logits.argmax(axis=1) == labels).mean() > 0.9
+    pooled, similar = activations(model, maps)
+    last = fit_last_layer(pooled, labels, model.owner_PC.numpy())
+    assert (last.logits(pooled).argmax(axis=1) == labels).mean() > 0.9
     assert pooled.shape == (96, 6) and similar.shape == (96, 6, 3, 3)
     distances = model.distances(torch.from_numpy(maps).float()).flatten(2).amin(dim=(0, 2))
     assert distances.max() < 1e-6, "each prototype is a place of a training image"

@@ -20,7 +20,7 @@ from chiqpm.experiments.birds_run import BirdsRun
 from chiqpm.experiments.keeping import kept
 from chiqpm.experiments.outcome import Context, Outcome, Verdict
 from chiqpm.experiments.peers.features import Part, Shared, look, shared_features
-from chiqpm.experiments.peers.linear import fit_bottleneck, fit_sparse
+from chiqpm.experiments.peers.linear import fit_bottleneck, fit_last_layer, fit_sparse
 from chiqpm.experiments.peers.prototypes import activations, fit_prototypes
 from chiqpm.experiments.variants import Variant, train_variants
 
@@ -84,7 +84,7 @@ def run(context: Context) -> Outcome:
         "dense black box": lambda: _dense(shared()),
         "sparse linear (l1, 5 per class)": lambda: _sparse(shared()),
         "concept bottleneck (true attributes)": lambda: _concepts(shared()),
-        "prototypes (5 per class)": lambda: _prototypes(shared(), context),
+        "prototypes": lambda: _prototypes(shared(), context),
         # QPM has no hierarchical sets, and its features are negative too.
         QPM: lambda: _sparse_network(QPM, runs[QPM], THR()),
         OURS: lambda: _sparse_network(OURS, runs[OURS], HierarchicalScore(runs[OURS].weight_CK)),
@@ -114,9 +114,9 @@ def run(context: Context) -> Outcome:
         notes=[
             "One seed. All peers but QPM and CHiQPM are heads on the dense model's frozen features; QPM and CHiQPM are "
             "fine-tuned for six epochs more. The bottleneck is given the true attributes of every class, which nobody "
-            "else sees. The prototypes are a small ProtoPNet of this package's own, without the last convex step: "
-            "CaBRNet pins older versions of gradio, scikit-learn and more than this package works with, and was not "
-            "tried. per class: weights of a class that aren't 0, of prototypes those of its own. "
+            "else sees. The prototypes are a small ProtoPNet of this package's own; its learning rate was chosen on "
+            "calibration images: CaBRNet pins older versions of gradio, scikit-learn and more than this package works "
+            "with, and was not tried. per class: weights of a class that aren't 0. "
             f"peaks on part: of the {_EXPLAINING} features that add most to the predicted class by being active; what "
             "speaks for a class by its absence has no place. Sets: branch for CHiQPM, THR for the others, "
             "some of whose sets are empty.",
@@ -284,12 +284,13 @@ def _prototypes(shared: Shared, context: Context) -> Peer:
     model = fit_prototypes(
         train.maps_NFHW, train.labels_N, len(shared.bias_C), per_class=_EXPLAINING, epochs=epochs, seed=context.seed
     )
+    seen = [activations(model, p.maps_NFHW) for p in _parts(shared)]
+    last = fit_last_layer(seen[0][0], train.labels_N, model.owner_PC.numpy())
     answered = [
-        Answered(logits, pooled, maps if p.masks_NPHW is not None else None)
-        for p in _parts(shared)
-        for logits, pooled, maps in [activations(model, p.maps_NFHW)]
+        Answered(last.logits(pooled), pooled, maps if p.masks_NPHW is not None else None)
+        for p, (pooled, maps) in zip(_parts(shared), seen, strict=True)
     ]
-    return _peer("prototypes", model.owner_PC.T.numpy(), answered, THR())
+    return _peer("prototypes", last.weight_CF / last.std_F, answered, THR())
 
 
 def _sparse_network(name: str, found: BirdsRun, score: Score) -> Peer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,12 +68,31 @@ def fit_sparse(
     return Linear(mean_F, std_F, weight_CF, bias_C)
 
 
+def fit_last_layer(
+    similarity_NP: NDArray[np.float32], labels_N: NDArray[np.int64], owner_PC: NDArray[Any], *, penalty: float = 1e-4
+) -> Linear:
+    """Fit a ProtoPNet's last layer: a class's weights of other classes' prototypes are penalised by the l1 norm.
+
+    Args:
+        similarity_NP: largest similarity of each prototype.
+        labels_N: true classes.
+        owner_PC: 1 where the prototype is the class's own.
+        penalty: weight of the norm; the default is the published one.
+    """
+    mean_P = similarity_NP.mean(axis=0, dtype=np.float64)
+    std_P = np.maximum(similarity_NP.std(axis=0, dtype=np.float64), 1e-6)
+    penalty_CP = penalty * (1.0 - owner_PC.T)
+    x_NP = (similarity_NP - mean_P) / std_P
+    weight_CP, bias_C = _descend(x_NP, labels_N, owner_PC.shape[1], penalty=penalty_CP, steps=400)
+    return Linear(mean_P, std_P, weight_CP, bias_C)
+
+
 def _descend(
     x_NF: Floats,
     labels_N: NDArray[np.int64],
     num_classes: int,
     *,
-    penalty: float,
+    penalty: float | Floats,
     steps: int,
     support: Floats | None = None,
 ) -> tuple[Floats, Floats]:
@@ -92,7 +112,7 @@ def _descend(
     for _ in range(steps):
         gradient = (softmax(inputs @ ahead.T, axis=1) - target_NC).T @ inputs / count + 1e-3 * ahead
         moved = ahead - step * gradient
-        if penalty:
+        if np.any(penalty):
             moved[:, :-1] = np.sign(moved[:, :-1]) * np.maximum(np.abs(moved[:, :-1]) - step * penalty, 0.0)
         if support is not None:
             moved[:, :-1] *= support

@@ -59,10 +59,13 @@ def fit_prototypes(
     epochs: int = 15,
     seed: int = 0,
 ) -> Prototypes:
-    """Train, then move every prototype to the nearest place of its class's training images."""
+    """Train, then move every prototype to the nearest place of its class's training images.
+
+    The learning rate was chosen on calibration images, where the last layer that is fitted next did best.
+    """
     torch.manual_seed(seed)
     model = Prototypes(maps_NFHW.shape[1], num_classes, per_class)
-    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs)
     generator = np.random.default_rng(seed)
     for _ in range(epochs):
@@ -83,18 +86,15 @@ def fit_prototypes(
     return model
 
 
-def activations(
-    model: Prototypes, maps_NFHW: NDArray[np.float16]
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Return logits (N, C), largest similarities (N, P) and similarity maps (N, P, H, W)."""
+def activations(model: Prototypes, maps_NFHW: NDArray[np.float16]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return largest similarities (N, P) and similarity maps (N, P, H, W)."""
     found: list[tuple[NDArray[np.float32], ...]] = []
     with torch.inference_mode():
         for start in range(0, len(maps_NFHW), _BATCH):
             similar = model.similarities(model.distances(torch.from_numpy(maps_NFHW[start : start + _BATCH]).float()))
-            largest = similar.flatten(2).amax(dim=2)
-            found.append((model.logits(largest).numpy(), largest.numpy(), similar.numpy()))
-    logits, pooled, maps = (np.concatenate(column) for column in zip(*found, strict=True))
-    return logits, pooled, maps
+            found.append((similar.flatten(2).amax(dim=2).numpy(), similar.numpy()))
+    pooled, maps = (np.concatenate(column) for column in zip(*found, strict=True))
+    return pooled, maps
 
 
 @torch.inference_mode()
