@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from chiqpm.experiments import second_backbone
 from chiqpm.experiments.birds_run import BirdsRun
@@ -18,6 +21,19 @@ _AXES: dict[str, list[Variant]] = {
     "n": [Variant(f"n {n}", {"assignment": {"features_per_class": n}}) for n in (2, 3, 8)],
     "K": [Variant(f"K {kept}", {"assignment": {"kept_features": kept}}) for kept in (20, 35, 100, 200)],
 }
+_OFFSETS = (
+    (7, 0, "left"),
+    (-7, 0, "right"),
+    (0, 9, "center"),
+    (0, -9, "center"),
+    (7, 9, "left"),
+    (7, -9, "left"),
+    (-7, 9, "right"),
+    (-7, -9, "right"),
+    (7, -20, "left"),
+    (7, 20, "left"),
+)
+"""Where a name may stand, in points from its point, and on which side of itself that is."""
 _REDUCED: dict[str, list[Variant]] = {"rho": [Variant("rho 0", {"assignment": {"pair_density": 0.0}})]}
 _COLUMNS = {
     "contrastiveness": "contrastiveness",
@@ -113,12 +129,33 @@ def _draw(values: dict[str, dict[str, Any]], front: set[str], file: Path) -> Non
         if of:
             x, y = zip(*((v["structural_grounding"], v["accuracy"]) for v in of.values()), strict=True)
             axes.scatter(x, y, marker=marker, s=130 if axis == "default" else 50, label=axis, zorder=3)
-    for name, v in values.items():
-        short = "default" if v["axis"] == "default" else name
-        axes.annotate(short, (v["structural_grounding"], v["accuracy"]), (5, 4), textcoords="offset points", fontsize=8)
     line = sorted((values[name]["structural_grounding"], values[name]["accuracy"]) for name in front)
     axes.plot(*zip(*line, strict=True), color="0.6", zorder=1, label="Pareto front")
     axes.set(xlabel="structural grounding (similar classes share features)", ylabel="accuracy on test images")
-    axes.legend(fontsize=8)
+    axes.margins(x=0.08)
+    axes.legend(fontsize=8, loc="lower left")
+    places = {
+        "default" if v["axis"] == "default" else name: (v["structural_grounding"], v["accuracy"])
+        for name, v in values.items()
+    }
+    _label(figure, axes, places)
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file)
+
+
+def _label(figure: Figure, axes: Axes, places: dict[str, tuple[float, float]]) -> None:
+    """Write each point's name beside it, where no other name or point is."""
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw_without_rendering()
+    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in axes.transData.transform(list(places.values()))]
+    for name, place in places.items():
+        for x, y, side in _OFFSETS:
+            text = axes.annotate(name, place, (x, y), textcoords="offset points", fontsize=8, ha=side, va="center")
+            box = text.get_window_extent(renderer)
+            if not any(box.overlaps(other) for other in taken):
+                break
+            text.remove()
+        else:
+            text = axes.annotate(name, place, _OFFSETS[0][:2], textcoords="offset points", fontsize=8, va="center")
+            box = text.get_window_extent(renderer)
+        taken.append(box)
