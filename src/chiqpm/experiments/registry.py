@@ -45,7 +45,7 @@ _ALL = (
         name="grounding",
         question="What do the grounding loss, the ReLU, beta and lambda do for features that sit on parts?",
         module="ablation",
-        minutes=25,
+        minutes=18,
     ),
     Experiment(
         name="coherence",
