@@ -63,7 +63,7 @@ _ALL = (
         name="tradeoffs",
         question="What do rho, n and K cost in accuracy, and what do they bring in interpretability?",
         module="tradeoffs",
-        minutes=30,
+        minutes=23,
     ),
     Experiment(
         name="conditional-coverage",
