@@ -75,7 +75,7 @@ _ALL = (
         name="shift",
         question="Does the monitor raise an alarm when images change so much that the sets lose their coverage?",
         module="shift",
-        minutes=8,
+        minutes=3,
         takes_run=True,
     ),
     Experiment(
