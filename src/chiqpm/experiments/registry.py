@@ -82,7 +82,7 @@ _ALL = (
         name="peers",
         question="How does CHiQPM compare with other models that explain themselves, on the same data?",
         module="peers",
-        minutes=15,
+        minutes=7,
     ),
 )
 EXPERIMENTS = {experiment.name: experiment for experiment in _ALL}
