@@ -145,7 +145,7 @@ def _draw(values: dict[str, dict[str, Any]], front: set[str], file: Path) -> Non
 
 def _label(figure: Figure, axes: Axes, places: dict[str, tuple[float, float]]) -> None:
     """Write each point's name beside it, where no other name or point is."""
-    renderer = FigureCanvasAgg(figure).get_renderer()
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     figure.draw_without_rendering()
     taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in axes.transData.transform(list(places.values()))]
     for name, place in places.items():
