@@ -51,7 +51,7 @@ _ALL = (
         name="coherence",
         question="Are the classes of a hierarchical set more alike than those of APS, RAPS and THR?",
         module="coherence",
-        minutes=10,
+        minutes=11,
     ),
     Experiment(
         name="solver",
