@@ -20,4 +20,4 @@ def test_versions_and_kind_of_machine_but_nobody_s_name():
     text = json.dumps(found).lower()
     assert socket.gethostname().lower() not in text or len(socket.gethostname()) < 4
     assert getpass.getuser().lower() not in text or len(getpass.getuser()) < 5
-    assert f"{found['machine']['cores']} cores" in machine_words(found)
+    assert f"{found['machine']['cores']} core" in machine_words(found)

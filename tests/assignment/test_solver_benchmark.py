@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from chiqpm.errors import ChiqpmError
+from chiqpm.experiments.peak import peak_bytes
 from chiqpm.experiments.solver import gap as gap_command
 from chiqpm.experiments.solver import instances, jobs
 from chiqpm.experiments.solver.__main__ import main
@@ -30,6 +33,13 @@ def test_reduced_suite_resumes(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("chiqpm.experiments.solver.__main__._apart", None)
     assert main(arguments) == 0
     assert capsys.readouterr().out == first
+
+
+def test_the_peak_memory_of_a_job_is_its_own():
+    held = np.ones(2**26)
+    code = "from chiqpm.experiments.peak import peak_bytes; print(peak_bytes())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 2**22 < int(done.stdout) < held.nbytes < peak_bytes()
 
 
 @pytest.mark.parametrize("method", ["search", "highs"])

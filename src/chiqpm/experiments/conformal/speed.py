@@ -27,28 +27,23 @@ def measure_speed(name: str, num_images: int, num_classes: int) -> dict[str, Any
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make images, calibrate on all of them, predict the sets of all of them at three coverages."""
-    import resource
-
     import numpy as np
     import torch
 
     from chiqpm.conformal import ConformalPredictor
     from chiqpm.experiments.conformal.catalogue import all_scores
     from chiqpm.experiments.conformal.populations import synthetic
-
-    def peak() -> float:
-        """Largest resident memory so far in GB (Linux counts in KiB, macOS in bytes)."""
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+    from chiqpm.experiments.peak import peak_bytes
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("score")
     parser.add_argument("images", type=int)
     parser.add_argument("classes", type=int)
     options = parser.parse_args(arguments)
-    imported = peak()
+    imported = peak_bytes() / 1e9
     images = synthetic(options.classes, options.images, seed=0)
     score = all_scores(images.weight_CK)[options.score]
-    given = peak()
+    given = peak_bytes() / 1e9
     generator = np.random.default_rng(0)
     start = time.perf_counter()
     predictor = ConformalPredictor(score)
@@ -61,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "predict_seconds": end - calibrated,
         "imported_gb": imported,
         "inputs_gb": given - imported,
-        "work_and_sets_gb": peak() - given,
+        "work_and_sets_gb": peak_bytes() / 1e9 - given,
         "threads": torch.get_num_threads(),
         "mean_sizes": [float(np.asarray(sets_BC).sum(axis=1).mean()) for sets_BC in sets],
     }

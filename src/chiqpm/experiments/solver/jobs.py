@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,6 +14,7 @@ from chiqpm.assignment import solvers as exact_solvers
 from chiqpm.assignment.bound import certify
 from chiqpm.assignment.exact import solve_exactly
 from chiqpm.errors import ChiqpmError
+from chiqpm.experiments.peak import peak_bytes
 from chiqpm.experiments.solver.cpsat import run_cpsat
 from chiqpm.experiments.solver.instances import birds_statistics, from_weights, random_weights, two_networks
 from chiqpm.experiments.solver.instances import classifier_weights as weights_of
@@ -106,8 +105,7 @@ def measure(job: Job, cache: Path) -> dict[str, Any]:
         outcome["failure"] = str(error)
     outcome["took"] = round(time.monotonic() - began, 2)
     outcome["cpu"] = round(time.process_time() - cpu, 2)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    outcome["peak_mb"] = round(peak / (1024 if sys.platform != "darwin" else 1024**2))
+    outcome["peak_mb"] = round(peak_bytes() / 1024**2)
     return outcome
 
 
