@@ -69,7 +69,7 @@ _ALL = (
         name="conditional-coverage",
         question="Does coverage hold where sets may leave the path only below a level, and for every class?",
         module="conditional",
-        minutes=10,
+        minutes=12,
     ),
     Experiment(
         name="shift",
