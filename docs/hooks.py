@@ -38,28 +38,6 @@ def _claims() -> str:
     return "\n".join(lines)
 
 
-def _earlier(name: str) -> str:
-    """Make a section from what other commands measured of the same kind; empty where there is nothing."""
-    from chiqpm.experiments import coherence, scalability
-    from chiqpm.experiments.running import outcome_markdown
-
-    if name == "coherence":
-        values = json.loads((BENCHMARKS / "conformal.json").read_text(encoding="utf-8"))
-        models = {key: sets for key, sets in values["sets"].items() if key.endswith("-16")}
-        outcome = coherence.summarise(models, values["options"]["set_splits"])
-        command, made = "python -m chiqpm.experiments.conformal --out runs/conformal", ["conformal.json"]
-    elif name == "solver":
-        made = ["scaling.json", "assignment.json"]
-        read = (json.loads((BENCHMARKS / file).read_text(encoding="utf-8")) for file in made)
-        jobs = [job for values in read for job in values.values()]
-        outcome = scalability.summarise([job for job in jobs if job["method"] == "search" and job["classes"] >= 100])
-        command = "python -m chiqpm.experiments.solver --suite scaling`, and `--suite benchmark"
-    else:
-        return ""
-    links = ", ".join(f"[{file}]({file})" for file in made)
-    return f"{outcome_markdown(outcome)}\n\nMeasured by `{command}`. All values: {links}."
-
-
 def _result(name: str) -> str:
     from chiqpm.experiments.registry import find_experiment
     from chiqpm.experiments.running import result_markdown
@@ -67,9 +45,6 @@ def _result(name: str) -> str:
     experiment = find_experiment(name)
     file = RESULTS / f"{name}.json"
     if not file.exists():
-        earlier = _earlier(name)
-        if earlier:
-            return f"{experiment.question}\n\n{earlier}"
         return f"{experiment.question}\n\n*Not measured in full yet; `chiqpm experiment {name}` measures it.*"
     result = json.loads(file.read_text(encoding="utf-8"))
     pictures = [

@@ -11,7 +11,7 @@ from typing import Any
 
 from chiqpm.errors import ChiqpmError
 from chiqpm.experiments.keeping import as_plain
-from chiqpm.experiments.outcome import Context, Outcome, Verdict
+from chiqpm.experiments.outcome import Context
 from chiqpm.experiments.registry import Experiment
 from chiqpm.files import write_json
 from chiqpm.provenance import describe_environment, machine_words
@@ -93,32 +93,22 @@ def result_text(result: Mapping[str, Any]) -> str:
 
 
 def result_markdown(result: Mapping[str, Any]) -> str:
-    """Write a result for a page of the documentation."""
-    made, table = result["made"], result["table"]
-    verdict = Verdict(**{name: result["verdict"][name] for name in ("claim", "holds", "evidence")})
-    outcome = Outcome(verdict=verdict, columns=table["columns"], rows=table["rows"], notes=result["notes"])
+    """Write a result for a page of the documentation: verdict, table, notes and what made them."""
+    made, table, verdict = result["made"], result["table"], result["verdict"]
+    columns = table["columns"]
     lines = [
-        outcome_markdown(outcome),
+        f"**{verdict['claim']}** {'Holds' if verdict['holds'] else 'Does not hold'}. {verdict['evidence']}",
+        "",
+        f"| {' | '.join(columns)} |",
+        f"|{'|'.join(':---' if place == 0 else '---:' for place in range(len(columns)))}|",
+        *(f"| {' | '.join(_cell(value) for value in row)} |" for row in table["rows"]),
+        *(f"\n{note}" for note in result["notes"]),
         "",
         f"Measured on {made['date'][:10]} by `{made['command']}` in {made['seconds'] / 60:.0f} minutes, all calls "
         f"together, on {made['machine']}; "
         + ", ".join(f"{name} {made['versions'][name]}" for name in _SHOWN)
         + f"; seed {made['seed']}."
         + (" **Reduced size: these numbers mean nothing.**" if made["reduced"] else ""),
-    ]
-    return "\n".join(lines)
-
-
-def outcome_markdown(outcome: Outcome) -> str:
-    """Write verdict, table and notes for a page of the documentation."""
-    verdict, columns = outcome.verdict, outcome.columns
-    lines = [
-        f"**{verdict.claim}** {'Holds' if verdict.holds else 'Does not hold'}. {verdict.evidence}",
-        "",
-        f"| {' | '.join(columns)} |",
-        f"|{'|'.join(':---' if place == 0 else '---:' for place in range(len(columns)))}|",
-        *(f"| {' | '.join(_cell(value) for value in row)} |" for row in outcome.rows),
-        *(f"\n{note}" for note in outcome.notes),
     ]
     return "\n".join(lines)
 
