@@ -18,8 +18,9 @@ _NEIGHBOURHOOD = 8
 _SHORT_LIST, _LISTED_STEPS = 256, 2048
 _DRAW_HOT, _DRAW_COLD = 7.0, 0.7
 _REPAIR_STEPS, _REPAIR_ATTEMPTS = 8000, 4
-_ROW_STEPS, _RENEWALS = 150, 8
-_PARTS = 20
+_ROW_STEPS, _RENEWALS, _RENEWED = 150, 8, 200
+_PARTS, _LONGEST_PART = 20, 200_000
+_TIME_SHARE = 0.5
 _ROW_HOT, _ROW_COLD = 0.17, 0.006
 
 
@@ -155,14 +156,12 @@ class Annealer:
         state, regions, rows = self.state, self.state.regions(), self.state.rows()
         steps = int(_ROW_STEPS * self.problem.num_classes * self.problem.features_per_class)
         hot, cold = _ROW_HOT * self.row_unit, _ROW_COLD * self.row_unit
-        for part, warm, cool in _cooling(steps, hot, cold):
+        for part, warm, cool in _cooling(steps, hot, cold, self._share_of_time()):
             anneal_rows(part, warm, cool, state.random, rows)
-            if time.monotonic() > self.deadline:
-                break
-        for _ in range(_RENEWALS if len(regions.grouped) else 0):
-            if time.monotonic() > self.deadline:
-                break
-            renew(len(regions.grouped), _NEIGHBOURHOOD, hot, cold, cold, state.random, regions, rows)
+        tries = _RENEWALS * len(regions.grouped)
+        while tries > 0 and time.monotonic() < self.deadline:
+            renew(min(tries, _RENEWED), _NEIGHBOURHOOD, hot, cold, cold, state.random, regions, rows)
+            tries -= _RENEWED
 
     def repair(self, attempts: int = _REPAIR_ATTEMPTS) -> bool:
         """Make the forced pairs hold; those that resist every attempt are dropped. Returns whether there are none."""
@@ -174,14 +173,16 @@ class Annealer:
         state.set_pairs(pairs_P2)
         steps = _REPAIR_STEPS * len(pairs_P2)
         left, best = -1, state.rows_CN.copy()
+        until = time.monotonic() + self._share_of_time()
         for _ in range(attempts):
-            for part, warm, cool in _cooling(steps, 0.5, 0.2):
+            energy = 0
+            for part, warm, cool in _cooling(steps, 0.5, 0.2, until - time.monotonic()):
                 energy = repair(part, warm, cool, 0.2, state.random, pairs_P2, state.rows())
-                if energy == 0 or time.monotonic() > self.deadline:
+                if energy == 0:
                     break
             if left < 0 or energy < left:
                 left, best = energy, state.rows_CN.copy()
-            if left == 0 or time.monotonic() > self.deadline:
+            if left == 0 or time.monotonic() > until:
                 break
         if left > 0:
             state.set_rows(best)
@@ -189,9 +190,19 @@ class Annealer:
             state.set_pairs(pairs_P2[shared_P == self.problem.features_per_class - 1])
         return left == 0
 
+    def _share_of_time(self) -> float:
+        """What one phase may take of what is left of the time, in seconds."""
+        return _TIME_SHARE * (self.deadline - time.monotonic())
 
-def _cooling(steps: int, hot: float, cold: float) -> Iterator[tuple[int, float, float]]:
-    """Split an annealing into parts, so that the time can be looked at: steps and temperatures of each."""
-    for i in range(_PARTS):
-        warm, cool = (hot * (cold / hot) ** (j / _PARTS) for j in (i, i + 1))
-        yield steps * (i + 1) // _PARTS - steps * i // _PARTS, warm, cool
+
+def _cooling(steps: int, hot: float, cold: float, seconds: float) -> Iterator[tuple[int, float, float]]:
+    """Split an annealing into parts: steps and temperatures of each. It cools faster where the time is short."""
+    began = time.monotonic()
+    size = min(-(-steps // _PARTS), _LONGEST_PART)
+    fraction, done = 0.0, 0
+    while done < steps and fraction < 1.0:
+        part = min(size, steps - done)
+        following = min(fraction + part / steps, 1.0)
+        yield part, hot * (cold / hot) ** fraction, hot * (cold / hot) ** following
+        done += part
+        fraction = max(done / steps, (time.monotonic() - began) / max(seconds, 1e-3))

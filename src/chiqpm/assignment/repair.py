@@ -40,6 +40,7 @@ def repair(
     has_CK, rows_CN, locked_CK = rows.has_CK, rows.rows_CN, rows.locked_CK
     start, neighbour, mark_C, queue_C = rows.start, rows.neighbour, rows.mark_C, rows.queue_C
     num_edges = len(edges_E2)
+    listing = max(64, num_edges // 8)
     energy = 0
     violated = np.empty(num_edges, dtype=np.int64)
     for e in range(num_edges):
@@ -49,7 +50,7 @@ def repair(
     for step in range(steps):
         if energy == 0:
             break
-        if step % 64 == 0:
+        if step % listing == 0:
             count = 0
             for e in range(num_edges):
                 if violation(edges_E2[e, 0], edges_E2[e, 1], has_CK, rows_CN) > 0:
