@@ -58,6 +58,18 @@ def test_a_failure_is_part_of_the_result(tmp_path, monkeypatch):
     result = measure(Job("tiny-0", "gurobi"), tmp_path)
     assert "licence" in result["failure"]
     assert "This needs a licence |" in table([result])
+    assert f"| {result['took']:.1f} (limit 60) | {result['peak_mb']} |" in table([result])
+
+
+def test_a_job_that_does_not_stop_is_killed_and_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("chiqpm.experiments.solver.__main__._PATIENCE", 0)
+    monkeypatch.setattr("chiqpm.experiments.solver.__main__._STARTING", 0.2)
+    out = tmp_path / "results.json"
+    assert main(["--out", str(out), "--cache", str(tmp_path), "--only", "random-200x40"]) == 0
+    assert "did not stop at its limit and was killed after 0 s | | | | (limit 4) |  |" in capsys.readouterr().out
+    (result,) = json.loads(out.read_text()).values()
+    assert (result["features"], result["classes"], result["pairs"]) == (200, 40, 20)
+    assert "objective" not in result
 
 
 def test_cold_starts_share_a_line():

@@ -71,8 +71,8 @@ def summarise(jobs: Sequence[dict[str, Any]], notes: Sequence[str] = ()) -> Outc
                 job["classes"],
                 f"{job.get('satisfied', 0)} of {job['pairs']}",
                 round(job["objective"], 2) if "objective" in job else None,
-                round(job["took"], 1),
-                job["peak_mb"],
+                round(job["took"], 1) if "took" in job else None,
+                job.get("peak_mb"),
             ]
             for job in jobs
         ],

@@ -16,10 +16,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from chiqpm.experiments.solver.jobs import Job, load, measure
+from chiqpm.assignment import AssignmentProblem
+from chiqpm.experiments.solver.jobs import Job, describe, load, measure
 from chiqpm.experiments.solver.report import table
 from chiqpm.experiments.solver.suites import SUITES
 from chiqpm.files import write_json
+
+_PATIENCE, _STARTING = 3, 60.0
+"""How many of its time limits a job may take, and seconds on top; some solvers don't look at the clock everywhere."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,19 +46,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     jobs = [job for job in SUITES[options.suite]() if options.only in job.instance and job.seconds <= options.longest]
     for job in jobs:
         if job.key not in results and not options.table_only:
-            load(job.instance, options.cache)
-            results[job.key] = _apart(job, options.out, options.cache)
+            problem = load(job.instance, options.cache)
+            results[job.key] = _apart(job, problem, options.out, options.cache)
             options.out.parent.mkdir(parents=True, exist_ok=True)
             write_json(options.out, results)
     sys.stdout.write(table(results[job.key] for job in jobs if job.key in results))
     return 0
 
 
-def _apart(job: Job, out: Path, cache: Path) -> dict[str, object]:
+def _apart(job: Job, problem: AssignmentProblem, out: Path, cache: Path) -> dict[str, object]:
     """Measure in a process of its own, so that its peak memory is its own and holds no network."""
     answer = out.with_suffix(".part.json")
     options = ["--job", json.dumps(asdict(job)), "--out", str(answer), "--cache", str(cache)]
-    subprocess.run([sys.executable, "-m", "chiqpm.experiments.solver", *options], check=True)
+    patience = _PATIENCE * job.seconds + _STARTING
+    try:
+        subprocess.run([sys.executable, "-m", "chiqpm.experiments.solver", *options], check=True, timeout=patience)
+    except subprocess.TimeoutExpired:
+        return {**describe(job, problem), "failure": f"did not stop at its limit and was killed after {patience:.0f} s"}
     result: dict[str, object] = json.loads(answer.read_text(encoding="utf-8"))
     answer.unlink()
     return result

@@ -88,6 +88,16 @@ def load(name: str, cache: Path) -> AssignmentProblem:
     return problem
 
 
+def describe(job: Job, problem: AssignmentProblem) -> dict[str, Any]:
+    """What a result says of its job and the size of its problem."""
+    return {
+        **asdict(job),
+        "features": problem.num_features,
+        "classes": problem.num_classes,
+        "pairs": problem.pairs_needed,
+    }
+
+
 def measure(job: Job, cache: Path) -> dict[str, Any]:
     """Run one job in this process and say what it took. The moves are compiled before the clock starts."""
     problem = load(job.instance, cache)
@@ -96,8 +106,7 @@ def measure(job: Job, cache: Path) -> dict[str, Any]:
         solve(warm_up, effort=0.001)
         if job.certify:
             certify(warm_up, iterations=1)
-    outcome: dict[str, Any] = {**asdict(job), "features": problem.num_features, "classes": problem.num_classes}
-    outcome["pairs"] = problem.pairs_needed
+    outcome = describe(job, problem)
     began, cpu = time.monotonic(), time.process_time()
     try:
         outcome.update(_cpsat(problem, job) if job.method == "cpsat" else _solve(problem, job))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -25,16 +26,18 @@ def table(results: Iterable[dict[str, Any]]) -> str:
         name = method + (f", effort {effort:g}" if method == "search" else "") + (" + proof" if certify else "")
         found = [member for member in members if "objective" in member]
         if not found:
-            lines.append(f"| {instance} | {name} | {len(members)} | {_short(members[0]['failure'])} | | | | | |")
+            took, peak = _took(members, limit), _peak(members)
+            lines.append(
+                f"| {instance} | {name} | {len(members)} | {_short(members[0]['failure'])} | | | | {took} | {peak} |"
+            )
             continue
         objective = [member["objective"] for member in found]
         bounds = [member["bound"] for member in found if member["bound"] is not None]
         gap = max((m["bound"] - m["objective"]) / abs(m["objective"]) for m in found) if bounds else None
         lines.append(
             f"| {instance} | {name} | {len(members)} | {_span(objective)} | {f'{min(bounds):.2f}' if bounds else ''} | "
-            f"{f'{gap:.2%}' if gap is not None else ''} | "
-            f"{min(m['satisfied'] for m in found)}/{found[0]['pairs']} | "
-            f"{_span([m['took'] for m in found], 1)} (limit {limit:g}) | {max(m['peak_mb'] for m in found)} |"
+            f"{_percent(gap) if gap is not None else ''} | "
+            f"{min(m['satisfied'] for m in found)}/{found[0]['pairs']} | {_took(found, limit)} | {_peak(found)} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -45,5 +48,18 @@ def _span(values: list[float], digits: int = 3) -> str:
     return text if f"{high:.{digits}f}" == text else f"{text} to {high:.{digits}f}"
 
 
+def _took(members: list[dict[str, Any]], limit: float) -> str:
+    seconds = [member["took"] for member in members if "took" in member]
+    return f"{_span(seconds, 1)} (limit {limit:g})" if seconds else f"(limit {limit:g})"
+
+
+def _peak(members: list[dict[str, Any]]) -> str:
+    return str(max((member["peak_mb"] for member in members if "peak_mb" in member), default=""))
+
+
+def _percent(gap: float) -> str:
+    return f"{gap:.2%}" if gap <= 1 else "over 100%"
+
+
 def _short(text: str) -> str:
-    return text.partition(":")[0][:90]
+    return re.split(r": | \(", text, maxsplit=1)[0]

@@ -27,7 +27,9 @@ def benchmark() -> list[Job]:
     jobs += [Job("2048x200", seconds=115.0, effort=5.0, certify=True)]
     jobs += [Job("2048x1000", seed=seed, seconds=240.0) for seed in range(5)]
     jobs += [Job("2048x1000", seconds=290.0, effort=3.0, certify=True)]
-    jobs += [Job("2048x200", method, seconds=60.0) for method in _EXACT]
+    jobs += [Job("1280x1000", seed=seed, seconds=240.0) for seed in range(5)]
+    jobs += [Job("1280x1000", seconds=290.0, effort=3.0, certify=True)]
+    jobs += [Job(name, method, seconds=60.0) for name in ("birds-1280x48", "2048x200") for method in _EXACT]
     return jobs
 
 
