@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chiqpm.assignment import AssignmentProblem
+from chiqpm.assignment.annealer import Annealer
 from chiqpm.assignment.renewal import renew
+from chiqpm.assignment.repair import repair
 from chiqpm.assignment.rows import anneal_rows, polish_slot, restore_rows, save_rows
 from chiqpm.assignment.search import Search
 from chiqpm.assignment.spectrum import NegativePart
@@ -88,3 +90,37 @@ def test_negative_part_follows_a_changing_matrix():
         expected = (basis * np.maximum(-exact, 0)) @ basis.T
         assert np.abs(part(matrix) - expected).max() < 1e-2
         assert part.basis is not None
+
+
+def recounted(problem, state):
+    pairs_P2 = problem.pairs
+    shared_P = (state.has_CK[pairs_P2[:, 0]] & state.has_CK[pairs_P2[:, 1]]).sum(axis=1)
+    return int(np.abs(shared_P - (problem.features_per_class - 1)).sum())
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([0.0, 0.5, 1.0]))
+def test_repair_keeps_rows_distinct_and_required_slots_and_counts_what_is_violated(seed, jumps):
+    generator = np.random.default_rng(seed)
+    required = [(3, 5), (3, 8), (9, 5)] if seed % 2 else []
+    problem = AssignmentProblem(
+        generator.normal(size=(30, 14)), np.zeros((30, 30)), np.zeros(30), 12, 4, 1.0, required=required
+    )
+    annealer = Annealer(problem, seed=seed, deadline=float("inf"), separation_FP=np.empty((30, 0)))
+    state = annealer.state
+    state.set_pairs(problem.pairs)
+    for steps in (1, 20, 5000):
+        left = repair(steps, 1.0, 0.2, 0.2, jumps, state.random, problem.pairs, state.rows())
+        assert left == recounted(problem, state)
+        assert_true(problem, state, [])
+
+
+def test_pairs_that_exchanges_alone_leave_violated_are_cleared_by_jumps():
+    generator = np.random.default_rng(0)
+    similarity = generator.normal(size=(60, 8)) @ generator.normal(size=(8, 80))
+    problem = AssignmentProblem(similarity, np.zeros((60, 60)), np.zeros(60), 30, 5, 1.0)
+    annealer = Annealer(problem, seed=0, deadline=float("inf"), separation_FP=np.empty((60, 0)))
+    assert not annealer.repair(attempts=1)
+    assert annealer.jumping
+    assert annealer.repair(attempts=1)
+    assert recounted(problem, annealer.state) == 0

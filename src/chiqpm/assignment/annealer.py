@@ -18,6 +18,7 @@ _NEIGHBOURHOOD = 8
 _SHORT_LIST, _LISTED_STEPS = 256, 2048
 _DRAW_HOT, _DRAW_COLD = 7.0, 0.7
 _REPAIR_STEPS, _REPAIR_ATTEMPTS = 8000, 4
+_EXCHANGING, _JUMPING = (0.5, 0.2, 0.2, 0.0), (1.0, 0.2, 0.35, 0.5)
 _ROW_STEPS, _RENEWALS, _RENEWED = 150, 8, 200
 _PARTS, _LONGEST_PART = 20, 200_000
 _TIME_SHARE = 0.5
@@ -43,6 +44,7 @@ class Annealer:
         self.state = SearchState(problem, greedy_selection(problem), seed)
         self.candidate_M = np.flatnonzero(problem.allowed_F)
         self.everything: Features | None = None
+        self.jumping = False
         self.row_unit = float(problem.gain_FC.std()) or 1.0
         self.unit = self.row_unit * problem.num_classes**0.5
 
@@ -62,7 +64,7 @@ class Annealer:
         state, regions, rows = self.state, self.state.regions(), self.state.rows()
         anneal_rows(0, 1.0, 1.0, state.random, rows)
         renew(0, 0, 1.0, 1.0, 1.0, state.random, regions, rows)
-        repair(0, 1.0, 1.0, 0.0, state.random, self.problem.pairs, rows)
+        repair(0, 1.0, 1.0, 0.0, 0.0, state.random, self.problem.pairs, rows)
         features = self.features(self.candidate_M)
         anneal_selection(0, 1.0, 1.0, state.random, features, regions, rows)
         appraise(np.zeros(0), state.random, features._replace(fixed_K=np.ones_like(features.fixed_K)), regions, rows)
@@ -164,7 +166,10 @@ class Annealer:
             tries -= _RENEWED
 
     def repair(self, attempts: int = _REPAIR_ATTEMPTS) -> bool:
-        """Make the forced pairs hold; those that resist every attempt are dropped. Returns whether there are none."""
+        """Make the forced pairs hold; those that resist every attempt are dropped. Returns whether there are none.
+
+        Once exchanges along chains have not been enough, every later attempt also lets classes jump.
+        """
         from chiqpm.assignment.repair import repair
 
         state, pairs_P2 = self.state, self.problem.pairs
@@ -176,10 +181,13 @@ class Annealer:
         until = time.monotonic() + self._share_of_time()
         for _ in range(attempts):
             energy = 0
-            for part, warm, cool in _cooling(steps, 0.5, 0.2, until - time.monotonic()):
-                energy = repair(part, warm, cool, 0.2, state.random, pairs_P2, state.rows())
+            hot, cold, leak, jumps = _JUMPING if self.jumping else _EXCHANGING
+            share = 1.0 if self.jumping else _TIME_SHARE
+            for part, warm, cool in _cooling(steps, hot, cold, share * (until - time.monotonic())):
+                energy = repair(part, warm, cool, leak, jumps, state.random, pairs_P2, state.rows())
                 if energy == 0:
                     break
+            self.jumping = self.jumping or energy > 0
             if left < 0 or energy < left:
                 left, best = energy, state.rows_CN.copy()
             if left == 0 or time.monotonic() > until:

@@ -14,20 +14,10 @@ from typing import Any
 import numpy as np
 
 from chiqpm.assignment.compiled import compiled, gumbel, uniform
-from chiqpm.assignment.rows import chain, exchange, put_row, take_row, unmark
+from chiqpm.assignment.rows import chain, exchange, is_free, put_row, take_row, unmark
 
 _LEAST_GAIN = 1e-9
 _POLISH = 40
-
-
-@compiled
-def is_free(code: Any, open_C: Any, rows: Any) -> Any:  # pragma: no cover - compiled
-    """Whether no class that has a row has the one with this hash."""
-    if rows.bucket[code & np.uint64(len(rows.bucket) - 1)] > 0:
-        for d in range(len(rows.hash_C)):
-            if rows.hash_C[d] == code and not open_C[d]:
-                return False
-    return True
 
 
 @compiled

@@ -101,6 +101,16 @@ def take_row(c: int, rows: Any) -> None:  # pragma: no cover - compiled
 
 
 @compiled
+def is_free(code: Any, open_C: Any, rows: Any) -> Any:  # pragma: no cover - compiled
+    """Whether no class that has a row has the one with this hash."""
+    if rows.bucket[code & np.uint64(len(rows.bucket) - 1)] > 0:
+        for d in range(len(rows.hash_C)):
+            if rows.hash_C[d] == code and not open_C[d]:
+                return False
+    return True
+
+
+@compiled
 def save_rows(rows: Any) -> None:  # pragma: no cover - compiled
     """Remember the rows."""
     for c in range(len(rows.rows_CN)):

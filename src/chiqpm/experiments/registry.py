@@ -57,7 +57,7 @@ _ALL = (
         name="solver",
         question="Does the search for features scale to ImageNet's size in time and memory?",
         module="scalability",
-        minutes=30,
+        minutes=8,
     ),
     Experiment(
         name="tradeoffs",

@@ -39,6 +39,8 @@ INSTANCES: dict[str, Callable[[], AssignmentProblem]] = {
     "birds-1280x48": _birds,
     "2048x200": lambda: from_weights(two_networks(2048, 200)),
     "2048x1000": lambda: from_weights(two_networks(2048, 1000)),
+    "2048x200-1.0": lambda: from_weights(two_networks(2048, 200), pair_density=1.0),
+    "2048x1000-1.0": lambda: from_weights(two_networks(2048, 1000), pair_density=1.0),
     "1280x1000": lambda: from_weights(weights_of("lite0")),
 }
 """Named instances."""

@@ -44,7 +44,8 @@ def scaling() -> list[Job]:
     names += [f"random-{features}x200-50-0.5" for features in (128, 1024, 2048, 4096)]
     names += [f"random-512x200-50-{density}" for density in (0.0, 0.25, 1.0)]
     names += [f"random-512x200-{kept}-0.5" for kept in (20, 100, 200)]
-    return [Job(name, seconds=60.0, effort=0.5) for name in names]
+    jobs = [Job(name, seconds=60.0, effort=0.5) for name in names]
+    return jobs + [Job(name, seconds=240.0) for name in ("2048x200-1.0", "2048x1000-1.0")]
 
 
 SUITES = {"reduced": reduced, "benchmark": benchmark, "scaling": scaling, "imagenet": imagenet}
