@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chiqpm.assignment import AssignmentProblem, nearest_class_pairs, redundancy_threshold, sharing_pairs, solve
+from chiqpm.assignment import nearest_class_pairs, redundancy_threshold, sharing_pairs, solve
+from chiqpm.experiments.solver.instances import published
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 INSTANCES = json.loads((GOLDEN / "qp_instances.json").read_text())
@@ -16,17 +17,7 @@ INSTANCES = json.loads((GOLDEN / "qp_instances.json").read_text())
 
 def _problem(entry):
     stored = np.load(GOLDEN / f"qp_{entry['tag']}.npz")
-    redundancy = np.triu(stored["R"], 1) * entry["useR"]
-    problem = AssignmentProblem(
-        stored["A"],
-        redundancy,
-        stored["b"] * entry["useb"],
-        entry["n_features"],
-        entry["n_wc"],
-        entry["rho"],
-        threshold=entry.get("threshold"),
-    )
-    return problem, stored
+    return published(entry["tag"], GOLDEN), stored
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
@@ -52,15 +43,15 @@ def test_threshold_is_the_published_one():
 @pytest.mark.parametrize("entry", INSTANCES, ids=lambda entry: entry["tag"])
 def test_instances(entry):
     problem, stored = _problem(entry)
-    published = problem.objective(stored["selected"], stored["W"])
-    assert published == pytest.approx(entry["objective_of_returned_solution"], rel=1e-9)
+    reached = problem.objective(stored["selected"], stored["W"])
+    assert reached == pytest.approx(entry["objective_of_returned_solution"], rel=1e-9)
     if entry["useR"]:
         assert redundancy_threshold(np.triu(stored["R"], 1), entry["n_features"]) == entry["threshold"]
 
     found = solve(problem)
     assert problem.check(found.selection_K, found.weight_CK).feasible
     assert found.objective == pytest.approx(problem.objective(found.selection_K, found.weight_CK))
-    assert found.objective >= published - 1e-6
+    assert found.objective >= reached - 1e-6
     assert found.pairs_satisfied == len(problem.pairs)
     assert found.gap <= 1e-6
     if entry.get("exact_optimum") is not None:

@@ -104,9 +104,14 @@ def test_instances_are_what_their_names_say(tmp_path):
         instances.classifier_weights("lite9")
     with pytest.raises(ChiqpmError, match="instance must be one of"):
         load("nothing", tmp_path)
+    with pytest.raises(ChiqpmError, match="run this in a checkout"):
+        instances.published("029", tmp_path)
 
 
-@pytest.mark.parametrize(("suite", "file"), [("benchmark", "assignment.json"), ("scaling", "scaling.json")])
+@pytest.mark.parametrize(
+    ("suite", "file"),
+    [("benchmark", "assignment.json"), ("golden", "golden.json"), ("scaling", "scaling.json")],
+)
 def test_the_documents_table_is_that_of_its_results(suite, file, capsys):
     docs = Path(__file__).parents[2] / "docs" / "benchmarks"
     assert main(["--suite", suite, "--out", str(docs / file), "--table-only"]) == 0

@@ -5,6 +5,7 @@ Everything is a pure function of the installed weights and of the seeds written 
 
 from __future__ import annotations
 
+import json
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -76,6 +77,32 @@ def two_networks(num_features: int = 2048, num_classes: int = 1000) -> NDArray[n
     both_FC = np.concatenate([classifier_weights("lite0"), classifier_weights("lite1")])
     order_F = np.random.default_rng(1).permutation(len(both_FC))
     return both_FC[order_F][:num_features, :num_classes]
+
+
+def published(tag: str, folder: Path = Path("tests/golden")) -> AssignmentProblem:
+    """A problem that the published implementation was run on; these are part of the repository, not of the package.
+
+    Args:
+        tag: beginning of its name in ``qp_instances.json``.
+        folder: where the problems are.
+
+    Raises:
+        ChiqpmError: they aren't there.
+    """
+    listed = folder / "qp_instances.json"
+    if not listed.is_file():
+        raise ChiqpmError(f"The golden instances are in {folder} of the repository: run this in a checkout of it.")
+    entry = next(entry for entry in json.loads(listed.read_text(encoding="utf-8")) if entry["tag"].startswith(tag))
+    stored = np.load(folder / f"qp_{entry['tag']}.npz")
+    return AssignmentProblem(
+        stored["A"],
+        np.triu(stored["R"], 1) * entry["useR"],
+        stored["b"] * entry["useb"],
+        entry["n_features"],
+        entry["n_wc"],
+        entry["rho"],
+        threshold=entry.get("threshold"),
+    )
 
 
 def random_weights(num_features: int, num_classes: int, *, rank: int = 40, seed: int = 0) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from chiqpm.assignment.exact import solve_exactly
 from chiqpm.errors import ChiqpmError
 from chiqpm.experiments.peak import peak_bytes
 from chiqpm.experiments.solver.cpsat import run_cpsat
-from chiqpm.experiments.solver.instances import birds_statistics, from_weights, random_weights, two_networks
+from chiqpm.experiments.solver.instances import birds_statistics, from_weights, published, random_weights, two_networks
 from chiqpm.experiments.solver.instances import classifier_weights as weights_of
 
 
@@ -35,6 +35,7 @@ def _tiny(seed: int) -> AssignmentProblem:
 
 INSTANCES: dict[str, Callable[[], AssignmentProblem]] = {
     **{f"tiny-{seed}": lambda seed=seed: _tiny(seed) for seed in range(3)},  # type: ignore[misc]
+    **{f"golden-{tag}": lambda tag=tag: published(tag) for tag in ("029", "062", "074")},  # type: ignore[misc]
     "100x30": lambda: from_weights(two_networks(100, 30), 20, 5, 0.5),
     "birds-1280x48": _birds,
     "2048x200": lambda: from_weights(two_networks(2048, 200)),

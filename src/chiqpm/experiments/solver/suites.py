@@ -33,6 +33,12 @@ def benchmark() -> list[Job]:
     return jobs
 
 
+def golden() -> list[Job]:
+    """Problems that the published implementation was run on, in a checkout of the repository."""
+    names = [f"golden-{tag}" for tag in ("029", "062", "074")]
+    return [Job(name, method, seconds=60.0) for name in names for method in ("search", *_EXACT)]
+
+
 def imagenet() -> list[Job]:
     """All classes of ImageNet, with the features of one network and of two."""
     return [Job(name, seconds=240.0) for name in IMAGENET]
@@ -48,5 +54,5 @@ def scaling() -> list[Job]:
     return jobs + [Job(name, seconds=240.0) for name in ("2048x200-1.0", "2048x1000-1.0")]
 
 
-SUITES = {"reduced": reduced, "benchmark": benchmark, "scaling": scaling, "imagenet": imagenet}
+SUITES = {"reduced": reduced, "benchmark": benchmark, "golden": golden, "scaling": scaling, "imagenet": imagenet}
 """Suites by name."""
