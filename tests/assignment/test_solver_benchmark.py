@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import itertools
 import json
 import subprocess
 import sys
@@ -133,3 +134,14 @@ def test_relaxations_of_the_rows_are_ordered(tmp_path, capsys):
     order = [values[name] for name in ("search", "exact", "equal rows allowed", "linear", "without pairs")]
     assert all(weaker >= stronger - 1e-6 for stronger, weaker in itertools.pairwise(order))
     assert values["search"] - 1e-6 <= values["at the prices"] <= values["bound"] + 1e-6
+
+
+def test_the_documents_gap_is_that_of_its_results():
+    docs = Path(__file__).parents[2] / "docs" / "benchmarks"
+    text = (docs / "assignment.md").read_text(encoding="utf-8")
+    values = json.loads((docs / "gap.json").read_text(encoding="utf-8"))
+    assert all(f"{value:.2f}" in text for value in values.values())
+    for worse, better in itertools.pairwise(
+        [values["search"], values["exact"], values["at the prices"], values["bound"]]
+    ):
+        assert f": {better - worse:.2f} |" in text
