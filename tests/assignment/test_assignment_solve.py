@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+import time
 from itertools import combinations
 
 import numpy as np
@@ -11,6 +14,7 @@ from hypothesis import strategies as st
 
 from chiqpm.assignment import AssignmentProblem, solve
 from chiqpm.assignment.bound import certify, evaluate
+from chiqpm.assignment.exact import is_quick
 from chiqpm.assignment.prices import ClassPrices
 from chiqpm.errors import ChiqpmError
 
@@ -258,3 +262,40 @@ def _has_cholesky(matrix):
         column = matrix[i + 1 :, i] / np.sqrt(matrix[i, i])
         matrix[i + 1 :, i + 1 :] -= np.outer(column, column)
     return True
+
+
+def test_a_middling_problem_is_proven_to_the_end(large):
+    problem = large(features=34, classes=14, kept=10)
+    assert not is_quick(problem)
+    found = solve(problem, effort=0.2, certify=True)
+    assert found.gap < 1e-6
+    assert found.bound <= certify(problem).bound
+    exact = solve(problem, method="highs")
+    assert found.objective == pytest.approx(exact.objective, abs=1e-6)
+
+
+def test_a_gap_that_is_reached_ends_the_proof(large):
+    problem = large(features=34, classes=14, kept=10)
+    began = time.monotonic()
+    found = solve(problem, effort=0.2, certify=True, gap=0.5)
+    assert 0 < found.gap <= 0.5
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("method", ["highs", "search"])
+def test_interruption_does_not_wait_for_the_time_limit(large, method):
+    # Large enough that no exact solver proves it in the limit, small enough that one tries.
+    problem = large(features=80, classes=48, kept=20)
+    solve(problem, effort=0.01)  # compiled
+    timer = threading.Timer(4.0, signal.raise_signal, [signal.SIGINT])
+    began = time.monotonic()
+    timer.start()
+    if method == "highs":
+        with pytest.raises(KeyboardInterrupt):
+            solve(problem, method=method, time_limit=100)
+    else:
+        found = solve(problem, effort=0.02, certify=True, time_limit=100)
+        assert found.interrupted
+        assert problem.check(found.selection_K, found.weight_CK).feasible
+        assert found.bound >= found.objective
+    assert time.monotonic() - began < 30

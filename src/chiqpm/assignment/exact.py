@@ -12,7 +12,7 @@ from chiqpm.assignment.linearised import Linearised
 from chiqpm.assignment.problem import AssignmentProblem
 from chiqpm.assignment.solvers import RUNNERS
 
-_QUICK = 400
+_QUICK, _PROVABLE = 400, 4000
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,11 @@ class ExactResult:
 def is_quick(problem: AssignmentProblem) -> bool:
     """Whether the whole problem is so small that a mixed-integer solver takes seconds."""
     return problem.num_features * problem.num_classes <= _QUICK
+
+
+def is_provable(problem: AssignmentProblem) -> bool:
+    """Whether a mixed-integer solver that knows a good solution may prove within minutes that there is no better."""
+    return problem.num_features * problem.num_classes <= _PROVABLE
 
 
 def solve_exactly(

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from chiqpm.assignment.exact import is_quick, solve_exactly
+from chiqpm.assignment.exact import ExactResult, is_provable, is_quick, solve_exactly
 from chiqpm.assignment.pairs import sharing_pairs
 from chiqpm.assignment.problem import AssignmentProblem
 from chiqpm.assignment.run import Progress, Run, Solution
@@ -90,7 +90,8 @@ def solve(
         effort: multiplies the steps of the search; more takes longer and finds better. At 1, 2,048 features and 200
             classes take some seconds, 1,000 classes about a minute.
         certify: prove an upper bound (`chiqpm.assignment.bound`) in a second thread, beside the search once that has a
-            first solution, and until the time limit after it.
+            first solution, and until the time limit after it. Where F times C is at most 4,000, HiGHS, which then
+            knows the best solution found and the time that is left, goes on to prove that no other is better.
         separation_FP: how well each feature tells the classes of each pair of `problem.pairs` apart (F,P); signs
             don't matter. The search then also rewards, for each pair, the largest value among the selected features.
             This is a preference outside the objective and its bound.
@@ -124,22 +125,31 @@ def solve(
     found: Solution | None = None
     bound, interrupted, impossible = float("inf"), False, False
     small = is_quick(problem) and separation.size == 0
+    provable = small or (certify and is_provable(problem) and separation.size == 0)
     if method == "search":
         run = Run(problem, deadline, gap=gap, certify=certify and not small, progress=progress)
         found, bound, interrupted = run.search(seed=seed, effort=effort, separation_FP=separation)
-    if (method != "search" or small) and not interrupted:
+    feasible = found is not None and problem.check(*found).feasible
+    if found is not None and feasible:
+        value = problem.objective(*found)
+        provable = provable and bound - value > gap * abs(value)
+    if method != "search" or (provable and not interrupted):
         seconds = deadline - time.monotonic()
-        feasible = found is not None and problem.check(*found).feasible
-        exact = solve_exactly(
-            problem,
-            time_limit=max(min(seconds, _SMALL_SECONDS) if found is not None else seconds, 0.1),
-            gap=gap,
-            start=found if feasible else None,
-            seed=seed,
-            solver="highs" if method == "search" else method,
-        )
+        try:
+            exact = solve_exactly(
+                problem,
+                time_limit=max(min(seconds, _SMALL_SECONDS) if small and found is not None else seconds, 0.1),
+                gap=gap,
+                start=found if feasible else None,
+                seed=seed,
+                solver="highs" if method == "search" else method,
+            )
+        except KeyboardInterrupt:
+            if found is None:
+                raise
+            exact, interrupted = ExactResult(None, None, bound, False), True
         impossible = exact.infeasible
-        bound = float("inf") if impossible else exact.bound
+        bound = float("inf") if impossible else min(bound, exact.bound)
         if exact.selection_K is not None and exact.weight_CK is not None:
             value = problem.objective(exact.selection_K, exact.weight_CK)
             if found is None or not feasible or value > problem.objective(*found):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from chiqpm.errors import ChiqpmError
 Answer = tuple[NDArray[np.float64] | None, float, bool]
 """Values of all variables (None when none were found), the proven bound, and whether infeasibility was proven."""
 
+_POLL = 0.1
 _GUROBI_TOO_LARGE = 10010
 _GUROBI_LICENCE = 10009
 
@@ -25,7 +27,11 @@ def run_highs(
     start: NDArray[np.float64] | None,
     seed: int,
 ) -> Answer:
-    """HiGHS, one thread."""
+    """HiGHS, one thread.
+
+    Raises:
+        KeyboardInterrupt: it was interrupted, and has stopped.
+    """
     import highspy
 
     matrix, low, high = model.matrix()
@@ -52,7 +58,7 @@ def run_highs(
         given = highspy.HighsSolution()
         given.col_value = list(start)
         highs.setSolution(given)
-    highs.run()
+    _run_interruptibly(highs)
     status, info = highs.getModelStatus(), highs.getInfo()
     infeasible = status in (highspy.HighsModelStatus.kInfeasible, highspy.HighsModelStatus.kUnboundedOrInfeasible)
     if infeasible:
@@ -61,6 +67,20 @@ def run_highs(
     if not np.isfinite(bound) or info.primal_solution_status != 2:
         return None, float("inf") if not np.isfinite(bound) else bound, False
     return np.array(highs.getSolution().col_value), bound, False
+
+
+def _run_interruptibly(highs: Any) -> None:
+    """Run in another thread, so that Ctrl-C is noticed at once; it ends the run, and is passed on."""
+    highs.HandleUserInterrupt = True
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(highs.run)
+        try:
+            while not wait([run], timeout=_POLL).done:
+                pass
+        except KeyboardInterrupt:
+            highs.cancelSolve()
+            raise
+    run.result()
 
 
 def run_scip(model: Linearised, time_limit: float, gap: float, start: NDArray[np.float64] | None, seed: int) -> Answer:
