@@ -355,7 +355,7 @@ def test_experiments_measure_a_given_run(name, tiny_run, tmp_path, capsys):
 
 
 def test_a_run_is_refused_where_it_does_not_belong(tiny_run, tmp_path, capsys):
-    assert main(["experiment", "coherence", "--run", str(tiny_run), "--out", str(tmp_path)]) == 2
+    assert main(["experiment", "peers", "--run", str(tiny_run), "--out", str(tmp_path)]) == 2
     assert "leave --run out" in capsys.readouterr().err
     assert main(["experiment", "sanity", "--run", str(tmp_path), "--out", str(tmp_path)]) == 2
     assert "no finished run" in capsys.readouterr().err

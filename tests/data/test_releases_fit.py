@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import chiqpm
 from chiqpm.classifier import load
@@ -75,6 +76,76 @@ def test_classes_of_a_cut_run_can_be_compared(run, tmp_path, capsys):
     first, second, _ = load(run).class_names
     code = main(["compare", str(run), first, second, "--out", str(tmp_path / "pair.png")])
     assert code == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sanity",
+        "shift",
+        "coherence",
+        "conditional-coverage",
+        pytest.param("grounding", marks=pytest.mark.slow),
+        pytest.param("tradeoffs", marks=pytest.mark.slow),
+    ],
+)
+def test_experiments_measure_a_run_on_published_data(run, tmp_path, name, capsys):
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    given = ["experiment", name, "--run", str(run), "--reduced", "--out", str(tmp_path), "--quiet", "--json"]
+    assert main(given) == 0, capsys.readouterr().err
+    result = json.loads(capsys.readouterr().out)
+    about = "3 classes, 10 training images, backbone lite0, seed 0"
+    assert f"Measured on 1 given run (`--run`): {about}." in result["notes"]
+    rows = {row[0]: row[1:] for row in result["table"]["rows"]}
+    if name == "shift":
+        assert set(rows) == {"clean", "blur 1", "noise 1", "contrast 1", "colour 1"}, (
+            "nothing tells bird and background"
+        )
+        assert rows["clean"][0] == pytest.approx(metrics(run)["accuracy"]["sparse"], abs=0.5)
+    elif name == "grounding":
+        hits = result["values"]["default"]["peaks"]
+        assert hits["hit"] == metrics(run)["interpretability"]["part_hit"]
+        assert (tmp_path / "grounding" / "maps.png").stat().st_size > 10_000
+    elif name == "tradeoffs":
+        assert set(rows) == {"as given (rho 0.5, n 3, K 8)", "rho 0"}
+        assert rows["as given (rho 0.5, n 3, K 8)"][0] == metrics(run)["accuracy"]["sparse"]
+    elif name == "coherence":
+        assert "One model has no interval" in result["verdict"]["evidence"]
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before, "a given run is read only"
+    assert main(given) == 0
+    assert json.loads(capsys.readouterr().out)["values"] == result["values"]
+
+
+def test_several_runs_are_compared_and_too_many_refused(run, tmp_path, capsys):
+    given = ["--reduced", "--out", str(tmp_path), "--quiet", "--run", str(run), str(run)]
+    assert main(["experiment", "conditional-coverage", *given, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["made"]["command"].endswith("--run RUN RUN --reduced")
+    assert main(["experiment", "shift", *given]) == 2
+    assert "takes one run; 2 are given" in capsys.readouterr().err
+    assert main(["experiment", "solver", *given]) == 2
+    assert "leave --run out" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:.*never vary:UserWarning")
+def test_experiments_say_what_a_run_lacks(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for label in ("a", "b", "c"):
+        for number in range(12):
+            path = tmp_path / "photos" / label / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(path)
+    out = tmp_path / "run"
+    chiqpm.fit(tmp_path / "photos", out, config=CONFIG)
+    given = ["--run", str(out), "--reduced", "--out", str(tmp_path / "experiments"), "--quiet"]
+    assert main(["experiment", "sanity", *given]) == 0
+    assert "incoherent sets: not looked for" in capsys.readouterr().out
+    for name, words in {
+        "coherence": "attributes.csv in the folder",
+        "tradeoffs": "attributes.csv in the folder",
+        "grounding": "as in CUB-200-2011",
+    }.items():
+        assert main(["experiment", name, *given]) == 2
+        assert words in capsys.readouterr().err
 
 
 def test_a_run_finds_its_images_again(cub, run):

@@ -13,14 +13,19 @@ from chiqpm.cli.common import Common, write, write_json
 
 @dataclass(frozen=True, kw_only=True)
 class RunExperiment(Common):
-    """Test a claim of the method on the built-in birds: a table and a verdict. Without a name: list the experiments."""
+    """Test a claim of the method, on the built-in birds or on runs of your own: a table and a verdict.
+
+    Without a name: list the experiments.
+    """
 
     name: Annotated[Positional[str | None], arg(metavar="NAME")] = None
     """The experiment; leave it out for a list."""
     out: Path = Path("runs/experiments")
     """Folder for what is made; the experiment gets a folder of its own in it and goes on where it was interrupted."""
-    run_directory: Annotated[Path | None, arg(name="run", metavar="RUN")] = None
-    """A run of `chiqpm quickstart` to measure, for experiments that train nothing but that."""
+    runs: Annotated[tuple[Path, ...], arg(name="run", metavar="[RUN ...]")] = ()
+    """Finished runs, of any data, to measure instead of the built-in birds. sanity and shift measure one; grounding and
+    tradeoffs train variants of one on its images; coherence and conditional-coverage measure several, of several
+    seeds."""
     reduced: bool = False
     """A small version for tests, which takes a minute and whose numbers mean nothing."""
     seed: int = 0
@@ -45,7 +50,7 @@ class RunExperiment(Common):
             out=self.out / self.name,
             reduced=self.reduced,
             seed=self.seed,
-            run=self.run_directory,
+            runs=self.runs,
             quiet=self.quiet,
         )
         result = run_experiment(experiment, context)

@@ -9,7 +9,8 @@ from typing import Any
 
 from chiqpm.classifier import load
 from chiqpm.data.birds import open_birds
-from chiqpm.experiments.birds_run import BirdsRun
+from chiqpm.errors import ChiqpmError
+from chiqpm.experiments.finished_run import FinishedRun, open_run
 from chiqpm.experiments.grounding import measure_grounding
 from chiqpm.experiments.keeping import kept
 from chiqpm.experiments.maps_figure import draw_maps
@@ -18,6 +19,7 @@ from chiqpm.experiments.part_changes import measure_part_changes
 from chiqpm.experiments.variants import Variant, train_variants
 
 DEFAULT, NO_LOSS = "default", "no grounding loss"
+_HIT = "part_hit"
 NO_COST = 0.02
 """A loss of accuracy up to here counts as none."""
 VARIANTS = [
@@ -50,13 +52,20 @@ _COLUMNS = {
 
 
 def run(context: Context) -> Outcome:
-    """Train the variants on the same birds and measure their grounding on re-rendered ones."""
+    """Train the variants on the same images and measure their grounding, on birds also by drawing them again.
+
+    Raises:
+        ChiqpmError: a given run on images whose parts are not known.
+    """
+    if context.runs:
+        _check_parts(open_run(context.runs[0]))
     chosen = REDUCED if context.reduced else VARIANTS
     per_class = 2 if context.reduced else 5
     runs = train_variants(context, chosen)
     measured = {}
     for name, found in runs.items():
         made_from = {"run": found.out.name, "seed": context.seed, "per_class": per_class}
+        made_from |= {"key": found.key} if context.runs else {}
         file = context.out / f"{name.replace(', ', '-').replace(' ', '-')}.json"
         measured[name] = kept(file, made_from, partial(_measure, found, per_class, context))
     shown = {name: runs[name] for name in (DEFAULT, NO_LOSS, "no ReLU", "beta 0") if name in runs}
@@ -68,19 +77,42 @@ def run(context: Context) -> Outcome:
         rows=rows,
         values=measured,
         notes=[
-            "All variants share birds, seed and frozen part; one seed, so that differences of a hundredth between "
+            "All variants share images, seed and frozen part; one seed, so that differences of a hundredth between "
             "variants may be chance. peaks on part: of the features that explain a prediction; its controls are the "
             "same peaks against another image's part, and random places. attribute AUC: the attribute is chosen on "
             "calibration, scored on test images. flips, faithful: a sibling's attribute is drawn instead; control: an "
             "attribute of another part. falls without its part: the feature that separates siblings loses half of its "
-            "activation when the part that separates them is removed. Without the ReLU a feature is active above its "
-            "mean.",
+            "activation when the part that separates them is removed. Where images can't be drawn again, these are "
+            "empty. "
+            "Without the ReLU a feature is active above its mean.",
             _what_else(measured),
         ],
     )
 
 
-def _measure(found: BirdsRun, per_class: int, context: Context) -> dict[str, Any]:
+def _check_parts(run: FinishedRun) -> None:
+    if not run.is_birds and _HIT not in run.metrics["interpretability"]:
+        raise ChiqpmError(
+            f"grounding is measured where the places of parts are known, as in CUB-200-2011; for {run.out} they are not"
+        )
+
+
+def _measure(found: FinishedRun, per_class: int, context: Context) -> dict[str, Any]:
+    interpretability = dict(found.metrics["interpretability"])
+    interpretability["sid"] = next(value for name, value in interpretability.items() if name.startswith("sid@"))
+    accuracy = found.metrics["accuracy"]
+    if found.is_birds:
+        looked_at = per_class * len(found.weight_CK)
+        grounding = _measure_birds(found, per_class, context)
+    else:
+        looked_at = found.metrics["images"]["test"]
+        shares = {"hit": _HIT, "other_image": f"{_HIT}_other_image", "random_image": f"{_HIT}_random"}
+        peaks = {share: interpretability.get(name) for share, name in shares.items()}
+        grounding = {"peaks": peaks, "attribute_auc": interpretability.get("attribute_auc")}
+    return {"accuracy": accuracy, "looked_at": looked_at, "interpretability": interpretability, **grounding}
+
+
+def _measure_birds(found: FinishedRun, per_class: int, context: Context) -> dict[str, Any]:
     classifier = load(found.out, device="cpu")
     grounding = measure_grounding(
         classifier, found.birds, images_per_class=per_class, seed=context.seed, quiet=context.quiet
@@ -92,15 +124,7 @@ def _measure(found: BirdsRun, per_class: int, context: Context) -> dict[str, Any
         seed=context.seed,
         swap=False,
     ).removed
-    interpretability = dict(found.metrics["interpretability"])
-    interpretability["sid"] = next(value for name, value in interpretability.items() if name.startswith("sid@"))
-    return {
-        "accuracy": found.metrics["accuracy"],
-        "looked_at": per_class * len(found.weight_CK),
-        "interpretability": interpretability,
-        **grounding.to_dict(),
-        "removed": None if removed is None else asdict(removed),
-    }
+    return {**grounding.to_dict(), "removed": None if removed is None else asdict(removed)}
 
 
 def judge(measured: dict[str, dict[str, Any]], accuracy: Interval) -> Verdict:
@@ -155,7 +179,7 @@ def _difference(first: tuple[float | None, int], second: tuple[float | None, int
     return Interval(share - other, share - other - reach, share - other + reach)
 
 
-def _accuracy_difference(first: BirdsRun, second: BirdsRun) -> Interval:
+def _accuracy_difference(first: FinishedRun, second: FinishedRun) -> Interval:
     """Difference of two models' accuracies on the same test images."""
     one, other = (found.answers("test") for found in (first, second))
     differences = (one.predicted_N == one.labels_N).astype(float) - (other.predicted_N == other.labels_N)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from chiqpm.experiments.conformal.models import ModelSize, held_out_answers
+from chiqpm.experiments.conformal.models import HeldOut, ModelSize, answers_of_run, held_out_answers
 from chiqpm.experiments.conformal.sets import measure_sets
+from chiqpm.experiments.finished_run import FinishedRun, open_run
 from chiqpm.experiments.keeping import kept
 from chiqpm.experiments.outcome import Context, Interval, Outcome, Verdict, mean_interval
 
@@ -18,22 +19,61 @@ _SHOWN = (*HIERARCHICAL, *FLAT, "SAPS", "APS, randomised", "RAPS, randomised")
 _TARGET = "0.95"
 
 
-def models(context: Context) -> tuple[tuple[int, ...], int, ModelSize, int]:
-    """Seeds, training images of each species, size and divisions: few images, so that models err and sets matter."""
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A model whose sets are measured.
+
+    Attributes:
+        name: its seed, or for a given run a name of its own.
+        seed: of the divisions of its images.
+        made_from: JSON-serialisable; everything that its answers depend on.
+        answers: makes or reads its answers.
+    """
+
+    name: str
+    seed: int
+    made_from: dict[str, Any]
+    answers: Callable[[], HeldOut]
+
+
+def models(context: Context) -> tuple[list[Model], int]:
+    """The given runs, or three models of few birds, so that they err and sets matter; and the number of divisions."""
+    splits = 5 if context.reduced else 100
+    if context.runs:
+        return [_given(run, context.seed) for run in map(open_run, context.runs)], splits
+    size, per_class, seeds = ModelSize(), 16, tuple(context.seed + number for number in (101, 102, 103))
     if context.reduced:
-        size = ModelSize(held_out=6, image_size=64, families=2, search_seconds=1.0)
-        return (context.seed + 101,), 4, size, 5
-    return tuple(context.seed + number for number in (101, 102, 103)), 16, ModelSize(), 100
+        size, per_class = ModelSize(held_out=6, image_size=64, families=2, search_seconds=1.0), 4
+        seeds = seeds[:1]
+    return [_of_birds(context, seed, per_class, size) for seed in seeds], splits
+
+
+def _of_birds(context: Context, seed: int, per_class: int, size: ModelSize) -> Model:
+    return Model(
+        name=str(seed),
+        seed=seed,
+        made_from={"seed": seed, "per_class": per_class, "size": asdict(size)},
+        answers=partial(held_out_answers, context.shared / f"model-{seed}", seed, per_class, size, quiet=context.quiet),
+    )
+
+
+def _given(run: FinishedRun, seed: int) -> Model:
+    made_from = {"run": run.key, "seed": seed}
+    return Model(name=f"run {run.key}", seed=seed, made_from=made_from, answers=partial(answers_of_run, run, seed))
 
 
 def run(context: Context) -> Outcome:
-    """Train three models on few birds and compare the sets of all scores over random halves of their images."""
-    seeds, per_class, size, splits = models(context)
+    """Compare the sets of all scores over random halves of each model's images.
+
+    Raises:
+        ChiqpmError: a given run whose classes have no known attributes, by which classes are alike.
+    """
+    chosen, splits = models(context)
     measured = {}
-    for seed in seeds:
-        made_from = {"seed": seed, "per_class": per_class, "size": asdict(size), "splits": splits}
-        measure = partial(_measure, context, seed, per_class, size, splits)
-        measured[str(seed)] = kept(context.out / f"sets-{seed}.json", made_from, measure)
+    for model in chosen:
+        file = context.out / f"sets-{model.name.replace(' ', '-')}.json"
+        made_from = {**model.made_from, "splits": splits}
+        measured[model.name] = kept(file, made_from, partial(_measure, model, splits))
     return summarise(measured, splits)
 
 
@@ -54,12 +94,19 @@ def summarise(models: Mapping[str, dict[str, Any]], splits: int) -> Outcome:
     better = [name for name, gain in gains.items() if gain.low > 0]
     worse = [name for name, gain in gains.items() if gain.high < 0]
     unclear = [name for name in gains if name not in better]
+    single = len(measured) == 1
     evidence = (
         "Mean similarity of the classes of a set at 95% coverage, branch minus "
-        + "; ".join(f"{name} {gain.text(sign=True)}" for name, gain in gains.items())
+        + "; ".join(
+            f"{name} {gain.value:+.3f}" if single else f"{name} {gain.text(sign=True)}" for name, gain in gains.items()
+        )
         + "."
     )
-    if unclear:
+    if len(gains) < len(FLAT):
+        evidence += " Where a score is missing, it or branch has no set of several classes."
+    if single:
+        evidence += " One model has no interval, so nothing is shown: give runs of several seeds."
+    elif unclear:
         evidence += f" No difference is shown against {', '.join(unclear)}."
     notes = [
         f"Means over {len(measured)} models and {splits} random halves each; intervals are over models. Only sets of "
@@ -82,9 +129,8 @@ def summarise(models: Mapping[str, dict[str, Any]], splits: int) -> Outcome:
     )
 
 
-def _measure(context: Context, seed: int, per_class: int, size: ModelSize, splits: int) -> dict[str, Any]:
-    answers = held_out_answers(context.shared / f"model-{seed}", seed, per_class, size, quiet=context.quiet)
-    return measure_sets(answers, splits=splits, seed=seed)
+def _measure(model: Model, splits: int) -> dict[str, Any]:
+    return measure_sets(model.answers(), splits=splits, seed=model.seed)
 
 
 def _mean(values: list[float | None]) -> float | None:
@@ -96,4 +142,4 @@ def _gain(measured: list[dict[str, Any]], flat: str) -> Interval | None:
     """Coherence per set of `branch` minus that of a flat score, over models that have both."""
     pairs = [[model["scores"][name][_TARGET]["coherence_sets"] for name in ("branch", flat)] for model in measured]
     differences = [ours - theirs for ours, theirs in pairs if ours is not None and theirs is not None]
-    return mean_interval(differences) if len(differences) > 1 else None
+    return mean_interval(differences) if differences else None

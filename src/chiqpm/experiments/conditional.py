@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -20,8 +19,8 @@ from chiqpm.conformal import (
     SmallCalibrationWarning,
     coverage_band,
 )
-from chiqpm.experiments.coherence import models
-from chiqpm.experiments.conformal.models import HeldOut, held_out_answers
+from chiqpm.experiments.coherence import Model, models
+from chiqpm.experiments.conformal.models import HeldOut
 from chiqpm.experiments.keeping import kept
 from chiqpm.experiments.outcome import Context, Outcome, Verdict
 
@@ -34,30 +33,24 @@ Predict = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]]
 
 def run(context: Context) -> Outcome:
     """Measure coverage for every limit of the traversal, and by class, on the models of `coherence`."""
-    seeds, per_class, size, splits = models(context)
+    chosen, splits = models(context)
     measured = {}
-    for seed in seeds:
-        made_from = {"seed": seed, "per_class": per_class, "size": asdict(size), "splits": splits, "target": TARGET}
-        answers = partial(
-            held_out_answers, context.shared / f"model-{seed}", seed, per_class, size, quiet=context.quiet
-        )
-        measured[str(seed)] = kept(
-            context.out / f"conditional-{seed}.json",
-            made_from,
-            lambda a=answers, s=seed: measure(a(), splits, s),  # type: ignore[misc]
-        )
+    for model in chosen:
+        file = context.out / f"conditional-{model.name.replace(' ', '-')}.json"
+        made_from = {**model.made_from, "splits": splits, "target": TARGET}
+        measured[model.name] = kept(file, made_from, partial(_measure, model, splits))
     names = list(next(iter(measured.values()))["methods"])
     columns = ("coverage", "size", "worst_class", "classes_below", "size_violation")
     rows = [
         [name, *(float(np.mean([model["methods"][name][column] for model in measured.values()])) for column in columns)]
         for name in names
     ]
-    low = {seed: model["band"][0] for seed, model in measured.items()}
+    low = {name: model["band"][0] for name, model in measured.items()}
     short = [
-        f"{name} (seed {seed})"
-        for seed, model in measured.items()
+        f"{name} ({of})"
+        for of, model in measured.items()
         for name, values in model["methods"].items()
-        if values["coverage"] < low[seed]
+        if values["coverage"] < low[of]
     ]
     worst = {name: min(model["methods"][name]["worst_class"] for model in measured.values()) for name in names}
     smallest = min(model["methods"][name]["coverage"] for model in measured.values() for name in names)
@@ -85,6 +78,10 @@ def run(context: Context) -> Outcome:
             "largest gap by size: between coverage and target, over sets of 0-1, 2-3, 4-10 and more classes.",
         ],
     )
+
+
+def _measure(model: Model, splits: int) -> dict[str, Any]:
+    return measure(model.answers(), splits, model.seed)
 
 
 def measure(answers: HeldOut, splits: int, seed: int) -> dict[str, Any]:

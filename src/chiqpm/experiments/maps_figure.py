@@ -1,4 +1,4 @@
-"""The same birds as several models see them: heat maps side by side."""
+"""The same image as several models see it: heat maps side by side."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from chiqpm.classifier import load
-from chiqpm.data.birds import open_birds
-from chiqpm.experiments.birds_run import BirdsRun
+from chiqpm.experiments.finished_run import FinishedRun
+from chiqpm.experiments.pictures import test_pictures
 from chiqpm.explain.drawing.colours import feature_colour
 from chiqpm.explain.drawing.pictures import overlay
 from chiqpm.explain.saliency import heat_map, strength
@@ -18,17 +18,17 @@ from chiqpm.explain.saliency import heat_map, strength
 _SIDE = 160
 
 
-def draw_maps(runs: Mapping[str, BirdsRun], file: Path, *, row: int = 0) -> None:
-    """Draw one test bird and the maps of the features of its predicted class, a line for each model.
+def draw_maps(runs: Mapping[str, FinishedRun], file: Path, *, row: int = 0) -> None:
+    """Draw one test image and the maps of the features of its predicted class, a line for each model.
 
     Args:
-        runs: name -> run; all on the same birds.
+        runs: name -> run; all on the same images.
         file: where the figure goes.
         row: number of the test image.
     """
     first = next(iter(runs.values()))
-    _, _, test = open_birds(first.birds)
-    picture = test.render(row, masks=False).image
+    pictures = test_pictures(first)
+    picture = pictures.open(int(pictures.rows_N[row])).image
     count = int(first.weight_CK[0].sum())
     figure = Figure(figsize=(1.5 * (count + 1), 1.75 * len(runs)), layout="constrained")
     axes = figure.subplots(len(runs), count + 1, squeeze=False)

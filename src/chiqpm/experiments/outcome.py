@@ -32,14 +32,14 @@ class Context:
         out: its folder; finished parts in it are not measured again.
         reduced: a small version for tests, whose numbers mean nothing.
         seed: of data, training and draws.
-        run: a finished run on the built-in birds to measure; None trains what is needed.
+        runs: finished runs to measure; none: the experiment trains what it needs on the built-in birds.
         quiet: show no progress bars.
     """
 
     out: Path
     reduced: bool = False
     seed: int = 0
-    run: Path | None = None
+    runs: tuple[Path, ...] = ()
     quiet: bool = True
 
     @property

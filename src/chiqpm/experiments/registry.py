@@ -8,6 +8,8 @@ from importlib import import_module
 from chiqpm.errors import ChiqpmError
 from chiqpm.experiments.outcome import Context, Outcome
 
+_MANY = 100
+
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
@@ -18,14 +20,14 @@ class Experiment:
         question: what it asks.
         module: holds `run(context)`; imported when the experiment runs.
         minutes: how long the full size takes on two cores, about; all go on where they were interrupted.
-        takes_run: whether it can measure a run that exists.
+        runs: how many finished runs it can be given, at most.
     """
 
     name: str
     question: str
     module: str
     minutes: int
-    takes_run: bool = False
+    runs: int = 0
 
     def run(self, context: Context) -> Outcome:
         """Measure."""
@@ -39,19 +41,21 @@ _ALL = (
         question="Does default training give contrastive features and every requested pair, without a known failure?",
         module="sanity",
         minutes=4,
-        takes_run=True,
+        runs=1,
     ),
     Experiment(
         name="grounding",
         question="What do the grounding loss, the ReLU, beta and lambda do for features that sit on parts?",
         module="ablation",
         minutes=18,
+        runs=1,
     ),
     Experiment(
         name="coherence",
         question="Are the classes of a hierarchical set more alike than those of APS, RAPS and THR?",
         module="coherence",
         minutes=11,
+        runs=_MANY,
     ),
     Experiment(
         name="solver",
@@ -64,19 +68,21 @@ _ALL = (
         question="What do rho, n and K cost in accuracy, and what do they bring in interpretability?",
         module="tradeoffs",
         minutes=23,
+        runs=1,
     ),
     Experiment(
         name="conditional-coverage",
         question="Does coverage hold where sets may leave the path only below a level, and for every class?",
         module="conditional",
         minutes=12,
+        runs=_MANY,
     ),
     Experiment(
         name="shift",
         question="Does the monitor raise an alarm when images change so much that the sets lose their coverage?",
         module="shift",
         minutes=3,
-        takes_run=True,
+        runs=1,
     ),
     Experiment(
         name="peers",

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chiqpm.errors import ChiqpmError
 from chiqpm.experiments.keeping import as_plain
@@ -15,6 +15,9 @@ from chiqpm.experiments.outcome import Context
 from chiqpm.experiments.registry import Experiment
 from chiqpm.files import write_json
 from chiqpm.provenance import describe_environment, machine_words
+
+if TYPE_CHECKING:
+    from chiqpm.experiments.finished_run import FinishedRun
 
 RESULT, _SPENT = "result.json", "spent.json"
 _SHOWN = ("chiqpm", "python", "torch", "numpy")
@@ -27,11 +30,13 @@ def run_experiment(experiment: Experiment, context: Context) -> dict[str, Any]:
         What the file holds: the question, the verdict, the table, all values, and what made them.
 
     Raises:
-        ChiqpmError: a run is given to an experiment that trains its own, or is no run on the built-in birds.
+        ChiqpmError: the experiment can't measure given runs, or not so many.
         FileNotFoundError: there is no such run.
     """
-    if context.run is not None and not experiment.takes_run:
-        raise ChiqpmError(f"the experiment {experiment.name} trains its own models; leave --run out")
+    if context.runs and not experiment.runs:
+        raise ChiqpmError(f"the experiment {experiment.name} makes its own models; leave --run out")
+    if len(context.runs) > experiment.runs:
+        raise ChiqpmError(f"the experiment {experiment.name} takes one run; {len(context.runs)} are given")
     context.out.mkdir(parents=True, exist_ok=True)
     with _clock(context.out / _SPENT):
         outcome = experiment.run(context)
@@ -59,12 +64,23 @@ def run_experiment(experiment: Experiment, context: Context) -> dict[str, Any]:
 
 
 def _about_run(context: Context) -> list[str]:
-    if context.run is None:
+    if not context.runs:
         return []
-    from chiqpm import config_file
+    from chiqpm.experiments.finished_run import open_run
 
-    seed = config_file.read(context.run / "config.yaml").seed
-    return [f"Measured on a run on the built-in birds that was there already (`--run`), trained with seed {seed}."]
+    return [
+        f"Measured on {len(context.runs)} given run{'s' * (len(context.runs) > 1)} (`--run`): "
+        + "; ".join(_about(run) for run in map(open_run, context.runs))
+        + "."
+    ]
+
+
+def _about(run: FinishedRun) -> str:
+    images = run.metrics["images"]
+    return (
+        f"{run.metrics['classes']} classes, {images['train']:,} training images, backbone {run.options.backbone.name}, "
+        f"seed {run.options.seed}" + (", built-in birds" if run.is_birds else "")
+    )
 
 
 @contextmanager
@@ -131,5 +147,5 @@ def _cell(value: Any) -> str:
 
 def _command(experiment: Experiment, context: Context) -> str:
     words = ["chiqpm experiment", experiment.name, f"--seed {context.seed}"]
-    words += ["--run RUN"] if context.run is not None else []
+    words += [f"--run {' '.join(['RUN'] * len(context.runs))}"] if context.runs else []
     return " ".join(words + (["--reduced"] if context.reduced else []))

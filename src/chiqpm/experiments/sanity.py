@@ -8,7 +8,7 @@ import numpy as np
 
 from chiqpm.classifier import load
 from chiqpm.conformal import THR, ConformalPredictor
-from chiqpm.experiments.birds_run import BirdsRun, birds_run
+from chiqpm.experiments.birds_run import run_to_measure
 from chiqpm.experiments.failures import (
     Finding,
     calibration_drift,
@@ -16,6 +16,7 @@ from chiqpm.experiments.failures import (
     feature_collapse,
     incoherent_sets,
 )
+from chiqpm.experiments.finished_run import FinishedRun
 from chiqpm.experiments.outcome import Context, Outcome, Verdict
 
 CONTRASTIVENESS = 0.99
@@ -23,7 +24,7 @@ CONTRASTIVENESS = 0.99
 
 def run(context: Context) -> Outcome:
     """Train with default options (pair density .5), or take a run, and look at it."""
-    found = birds_run(context)
+    found = run_to_measure(context)
     contrastiveness = float(found.metrics["interpretability"]["contrastiveness"])
     assignment = found.metrics["assignment"]
     forced, satisfied = assignment["pairs_forced"], assignment["pairs_satisfied"]
@@ -43,10 +44,13 @@ def run(context: Context) -> Outcome:
     failed = [row[0] for row in rows if row[3]]
     evidence = (
         f"Contrastiveness {contrastiveness:.4f}, {satisfied} of {forced} pairs, {distinct} of {classes} classes "
-        "distinct: " + (f"failures: {', '.join(failed)}." if failed else "none of the four failure signatures.")
+        "distinct: " + (f"failures: {', '.join(failed)}." if failed else f"none of {len(findings)} failure signatures.")
     )
-    claim = "Default training with pair density .5 gives contrastiveness above .99 and every requested pair."
+    trained = "This training" if context.runs else "Default training with pair density .5"
+    claim = f"{trained} gives contrastiveness above .99 and every requested pair."
     notes = [f"{finding.name}: {finding.explanation}" for finding in findings if finding.found]
+    if found.similarity_CC is None:
+        notes.append("incoherent sets: not looked for, as no attributes of the classes are known.")
     return Outcome(
         verdict=Verdict(claim=claim, holds=not failed, evidence=evidence),
         columns=["check", "measured", "a failure would be", "failed"],
@@ -62,8 +66,8 @@ def run(context: Context) -> Outcome:
     )
 
 
-def detect(found: BirdsRun, *, seed: int = 0) -> list[Finding]:
-    """Look for the four failure signatures in a run.
+def detect(found: FinishedRun, *, seed: int = 0) -> list[Finding]:
+    """Look for the failure signatures in a run; for incoherent sets where attributes of the classes are known.
 
     Sets of several classes are looked for at the highest coverage that the calibration images allow, as a good model's
     sets are mostly single classes.
@@ -77,10 +81,11 @@ def detect(found: BirdsRun, *, seed: int = 0) -> list[Finding]:
     sets = np.asarray(predictor.predict_set(test.logits_NC, test.features_NK, coverage=highest))
     asked = np.asarray(predictor.predict_set(test.logits_NC, test.features_NK, coverage=classifier.coverage))
     covered_N = asked[np.arange(len(test.labels_N)), test.labels_N]
+    similarity_CC = found.similarity_CC
     return [
         feature_collapse(train.features_NK, found.weight_CK),
         dead_features(train.features_NK, found.weight_CK),
-        incoherent_sets(sets, found.similarity_CC, seed=seed),
+        *([] if similarity_CC is None else [incoherent_sets(sets, similarity_CC, seed=seed)]),
         calibration_drift(_improbability(calibration), _improbability(test), covered_N, classifier.coverage),
     ]
 

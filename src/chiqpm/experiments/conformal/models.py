@@ -1,4 +1,4 @@
-"""Models of the built-in birds that leave room for prediction sets, and their answers for many held-out images."""
+"""Answers for held-out images: of models of the built-in birds that leave room for sets, and of given runs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from chiqpm.config import AssignmentConfig, DataConfig, FitConfig
 from chiqpm.data.birds import BirdsConfig, make_taxonomy, write_birds
+from chiqpm.experiments.finished_run import FinishedRun
 from chiqpm.files import read_npz, write_npz
 from chiqpm.inference import Answers
 from chiqpm.metrics import class_similarity
@@ -28,16 +29,16 @@ class HeldOut:
         features_NK: features of the last layer.
         labels_N: true classes.
         weight_CK: binary assignment.
-        similarity_CC: cosine similarity of the classes' attributes.
-        family_C: family of each species, its superclass.
+        similarity_CC: cosine similarity of the classes' attributes; None where none are known.
+        family_C: family of each species, its superclass; None where none are known.
     """
 
     logits_NC: NDArray[np.float32]
     features_NK: NDArray[np.float32]
     labels_N: NDArray[np.int64]
     weight_CK: NDArray[np.float32]
-    similarity_CC: NDArray[np.float64]
-    family_C: NDArray[np.int64]
+    similarity_CC: NDArray[np.float64] | None
+    family_C: NDArray[np.int64] | None
 
     @property
     def accuracy(self) -> float:
@@ -88,10 +89,23 @@ def _train(out: Path, birds: BirdsConfig, per_class: int, size: ModelSize, *, qu
         seed=birds.seed,
     )
     classifier = fit(out / "birds", out, config=options, quiet=quiet)
+    return {**_pooled(out, birds.seed), "weight_CK": classifier.model.weight_CK.cpu().numpy()}
+
+
+def answers_of_run(run: FinishedRun, seed: int) -> HeldOut:
+    """Return the answers of a finished run for its calibration and test images.
+
+    Args:
+        run: of any data.
+        seed: of the order of the answers.
+    """
+    return HeldOut(**_pooled(run.out, seed), weight_CK=run.weight_CK, similarity_CC=run.similarity_CC, family_C=None)
+
+
+def _pooled(out: Path, seed: int) -> dict[str, NDArray[Any]]:
     parts = [Answers(**read_npz(out / f"{part}_answers.npz")) for part in ("calibration", "test")]
-    order = np.random.default_rng(birds.seed).permutation(sum(len(part.labels_N) for part in parts))
-    pooled = {
+    order = np.random.default_rng(seed).permutation(sum(len(part.labels_N) for part in parts))
+    return {
         name: np.concatenate([getattr(part, name) for part in parts])[order]
         for name in ("logits_NC", "features_NK", "labels_N")
     }
-    return {**pooled, "weight_CK": classifier.model.weight_CK.cpu().numpy()}

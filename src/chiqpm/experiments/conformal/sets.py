@@ -17,6 +17,7 @@ from chiqpm.conformal import (
     Tree,
     tree,
 )
+from chiqpm.errors import ChiqpmError
 from chiqpm.experiments.conformal.catalogue import all_scores
 from chiqpm.experiments.conformal.models import HeldOut
 from chiqpm.metrics import set_coherence, set_hierarchy
@@ -42,7 +43,15 @@ def measure_sets(answers: HeldOut, *, splits: int, seed: int) -> dict[str, Any]:
         `accuracy`, and for each score and target: means over divisions of coverage, size, empty and full sets,
         coherence (None where no set holds two classes), tree and hierarchy; and the coverage of parts of the images,
         each image's averaged over divisions.
+
+    Raises:
+        ChiqpmError: nothing is known of how alike the classes are.
     """
+    if answers.similarity_CC is None:
+        raise ChiqpmError(
+            "the coherence of sets is how alike their classes are: it needs a data set with attributes of its classes, "
+            "or attributes.csv in the folder of images"
+        )
     predicted_N = answers.logits_NC.argmax(axis=1)
     found = tree(answers.features_NK, answers.weight_CK, predicted_N)
     parts = _parts(answers, np.asarray(found.shared_BC))
@@ -128,6 +137,7 @@ class _Tally:
         for row, (first, last) in enumerate(SIZE_BINS):
             inside_B = (size_B >= first) & (size_B <= last)
             self._by_size[row] += covered_B[inside_B].sum(), inside_B.sum()
+        assert self._answers.similarity_CC is not None
         coherence = set_coherence(sets_BC, self._answers.similarity_CC)
         hierarchy = set_hierarchy(
             sets_BC,

@@ -16,7 +16,7 @@ from chiqpm.classifier import load
 from chiqpm.conformal import THR, ConformalPredictor, HierarchicalScore, clopper_pearson
 from chiqpm.conformal.scores import Score
 from chiqpm.data.birds import open_birds
-from chiqpm.experiments.birds_run import BirdsRun
+from chiqpm.experiments.finished_run import FinishedRun
 from chiqpm.experiments.keeping import kept
 from chiqpm.experiments.outcome import Context, Outcome, Verdict
 from chiqpm.experiments.peers.features import Part, Shared, look, shared_features
@@ -293,7 +293,7 @@ def _prototypes(shared: Shared, context: Context) -> Peer:
     return _peer("prototypes", last.weight_CF / last.std_F, answered, THR())
 
 
-def _sparse_network(name: str, found: BirdsRun, score: Score) -> Peer:
+def _sparse_network(name: str, found: FinishedRun, score: Score) -> Peer:
     """QPM or CHiQPM, on the same birds as all others."""
     classifier = load(found.out, device="cpu")
     _, calibration, test = open_birds(found.birds)

@@ -16,7 +16,7 @@ from chiqpm.data import read_split
 from chiqpm.data.birds import PARTS, SyntheticBirds, open_birds
 from chiqpm.data.dataset import ImageDataset
 from chiqpm.data.transforms import evaluation_transform
-from chiqpm.experiments.birds_run import BirdsRun
+from chiqpm.experiments.finished_run import FinishedRun
 from chiqpm.inference import BATCH_SIZE
 from chiqpm.model import CHiQPM, DenseClassifier, Output
 from chiqpm.progress import track
@@ -54,7 +54,7 @@ class Shared:
     attributes_CA: NDArray[np.bool_]
 
 
-def dense_model(found: BirdsRun) -> tuple[DenseClassifier, Any]:
+def dense_model(found: FinishedRun) -> tuple[DenseClassifier, Any]:
     """Return a run's dense classifier and its evaluation transform."""
     config = config_file.read(found.out / "config.yaml")
     backbone = build_backbone(config.backbone.resolved(), image_size=config.data.image_size)
@@ -63,7 +63,7 @@ def dense_model(found: BirdsRun) -> tuple[DenseClassifier, Any]:
     return model.eval(), evaluation_transform(config.data, backbone.mean, backbone.std)
 
 
-def shared_features(found: BirdsRun, *, quiet: bool) -> Shared:
+def shared_features(found: FinishedRun, *, quiet: bool) -> Shared:
     """Look at all images with the dense model.
 
     Args:

@@ -12,10 +12,11 @@ from PIL import Image
 
 from chiqpm.classifier import Classifier, load
 from chiqpm.conformal.scores import THR, HierarchicalScore, Score
-from chiqpm.data.birds import SyntheticBirds, open_birds
-from chiqpm.experiments.birds_run import BirdsRun, birds_run
+from chiqpm.experiments.birds_run import run_to_measure
+from chiqpm.experiments.finished_run import FinishedRun
 from chiqpm.experiments.keeping import kept
 from chiqpm.experiments.outcome import Context, Outcome, Verdict
+from chiqpm.experiments.pictures import Picture, TestPictures, test_pictures
 from chiqpm.experiments.shift.condition import FALSE_ALARM, measure_condition
 from chiqpm.experiments.shift.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from chiqpm.files import digest
@@ -24,17 +25,20 @@ from chiqpm.progress import track
 
 CLEAN = "clean"
 COVERAGE = 0.95
-Change = Callable[[Image.Image, NDArray[np.bool_], int], Image.Image]
+MOST_IMAGES = 2000
+"""Test images that are corrupted, at most."""
+Change = Callable[[Picture], Image.Image]
 
 
 def run(context: Context) -> Outcome:
-    """Corrupt a run's test birds in five ways and three severities."""
-    found = birds_run(context)
-    classifier = load(found.out, device="cpu")
-    _, _, test = open_birds(found.birds)
-    rows_N = _rows(test, 2 if context.reduced else None)
-    changes: dict[str, Change] = {CLEAN: lambda picture, bird, row: picture}
-    for name in CORRUPTIONS:
+    """Corrupt a run's test images in up to five ways and three severities."""
+    found = run_to_measure(context)
+    classifier = load(found.out, device="cpu" if found.is_birds else "auto")
+    pictures = test_pictures(found, per_class=2 if context.reduced else None, most=MOST_IMAGES, seed=context.seed)
+    # A new background needs to be told where the object is.
+    names = [name for name in CORRUPTIONS if name != "background" or found.is_birds]
+    changes: dict[str, Change] = {CLEAN: lambda picture: picture.image}
+    for name in names:
         for severity in SEVERITIES[:1] if context.reduced else SEVERITIES:
             changes[f"{name} {severity}"] = partial(_corrupted, name=name, severity=severity, seed=context.seed)
     calibration, made_from = found.answers("calibration"), _made_from(found, context)
@@ -43,7 +47,7 @@ def run(context: Context) -> Outcome:
             context.out / f"{name.replace(' ', '-')}.json",
             {**made_from, "condition": name},
             partial(
-                _measure, context, classifier, test, rows_N, change, calibration=calibration, weight_CK=found.weight_CK
+                _measure, context, classifier, pictures, change, calibration=calibration, weight_CK=found.weight_CK
             ),
         )
         for name, change in changes.items()
@@ -129,14 +133,13 @@ def _first_alarm(values: dict[str, Any]) -> int | None:
 def _measure(
     context: Context,
     classifier: Classifier,
-    birds: SyntheticBirds,
-    rows_N: NDArray[np.int64],
+    pictures: TestPictures,
     change: Change,
     *,
     calibration: Answers,
     weight_CK: NDArray[Any],
 ) -> dict[str, Any]:
-    answers = _answers(classifier, birds, rows_N, change, quiet=context.quiet)
+    answers = _answers(classifier, pictures, change, quiet=context.quiet)
     scores: dict[str, Score] = {"branch": HierarchicalScore(weight_CK), "thr": THR()}
     return {
         name: measure_condition(calibration, answers, score, coverage=COVERAGE, seed=context.seed)
@@ -144,33 +147,22 @@ def _measure(
     }
 
 
-def _answers(
-    classifier: Classifier, birds: SyntheticBirds, rows_N: NDArray[np.int64], change: Change, *, quiet: bool
-) -> Answers:
+def _answers(classifier: Classifier, pictures: TestPictures, change: Change, *, quiet: bool) -> Answers:
     logits, features = [], []
-    starts = range(0, len(rows_N), BATCH_SIZE)
-    for start in track(starts, "looking at birds", quiet=quiet, total=len(starts)):
-        renders = [(row, birds.render(row)) for row in rows_N[start : start + BATCH_SIZE].tolist()]
-        output = classifier.outputs([change(render.image, render.object_mask, row) for row, render in renders])
+    starts = range(0, len(pictures.rows_N), BATCH_SIZE)
+    for start in track(starts, "looking at images", quiet=quiet, total=len(starts)):
+        rows = pictures.rows_N[start : start + BATCH_SIZE].tolist()
+        output = classifier.outputs([change(pictures.open(row)) for row in rows])
         logits.append(output[0])
         features.append(output[1])
-    return Answers(
-        logits_NC=np.concatenate(logits), features_NK=np.concatenate(features), labels_N=birds.labels_N[rows_N]
-    )
+    return Answers(logits_NC=np.concatenate(logits), features_NK=np.concatenate(features), labels_N=pictures.labels_N)
 
 
-def _corrupted(
-    picture: Image.Image, bird: NDArray[np.bool_], row: int, *, name: str, severity: int, seed: int
-) -> Image.Image:
-    return corrupt(picture, name, severity, bird=bird, seed=seed + 1_000_003 * row)
+def _corrupted(picture: Picture, *, name: str, severity: int, seed: int) -> Image.Image:
+    return corrupt(picture.image, name, severity, bird=picture.object_HW, seed=seed + 1_000_003 * picture.row)
 
 
-def _rows(birds: SyntheticBirds, per_class: int | None) -> NDArray[np.int64]:
-    labels_N = birds.labels_N
-    return np.sort(np.concatenate([np.flatnonzero(labels_N == label)[:per_class] for label in np.unique(labels_N)]))
-
-
-def _made_from(found: BirdsRun, context: Context) -> dict[str, Any]:
+def _made_from(found: FinishedRun, context: Context) -> dict[str, Any]:
     answers = found.answers("calibration")
     return {
         "calibration": digest(np.asarray(answers.logits_NC, dtype=np.float64).round(6).tolist()),
