@@ -296,3 +296,8 @@ def test_figures_for_phones(run, picture, capsys, tmp_path):
             assert drawn.width == 600
         code, _, error = call(capsys, *arguments, "--out", file, "--width", "2")
         assert code == 2 and "at least 3 inches wide" in error
+
+
+def test_a_picture_that_is_not_there_is_named(tiny_run, tmp_path, capsys):
+    assert main(["explain", str(tiny_run), str(tmp_path / "gone.png"), "--out", str(tmp_path / "why.png")]) == 2
+    assert capsys.readouterr().err == f"chiqpm: there is no file or folder {tmp_path / 'gone.png'}\n"

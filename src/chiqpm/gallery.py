@@ -15,6 +15,7 @@ from PIL import Image
 from chiqpm.classifier import Classifier, load
 from chiqpm.conformal import required_images
 from chiqpm.data import ImageTable, read_split
+from chiqpm.data.table import some
 from chiqpm.errors import ChiqpmError
 from chiqpm.explain import Contrast, contrast
 from chiqpm.explain.drawing import draw_contrast, draw_explanation, save_figure
@@ -183,9 +184,7 @@ def compare_in_run(
 def _class_index(names: Sequence[str], name: str) -> int:
     if name not in names:
         near = get_close_matches(name, names, n=3, cutoff=0.4)
-        hint = (
-            f"; did you mean {' or '.join(near)}?" if near else f"; there are {len(names)}: {', '.join(names[:5])} ..."
-        )
+        hint = f"; did you mean {' or '.join(near)}?" if near else f"; there are {len(names)}: {some(names)}"
         raise ChiqpmError(f"unknown class {name!r}{hint}")
     return list(names).index(name)
 

@@ -16,6 +16,7 @@ from chiqpm.conformal import ConformalPredictor
 from chiqpm.data import ImageTable, Part, open_folder
 from chiqpm.data.dataset import ImageDataset
 from chiqpm.data.recognise import PUBLISHED, recognise
+from chiqpm.data.table import some
 from chiqpm.errors import ChiqpmError
 from chiqpm.evaluation import coverage_table
 from chiqpm.files import read_npz, write_npz
@@ -117,8 +118,8 @@ def _open(classifier: Classifier, images: Path, part: Part, *, quiet: bool) -> I
     unknown = sorted(set(table.classes) - set(classifier.class_names))
     if unknown:
         raise ChiqpmError(
-            f"{images} has {len(unknown)} classes that the classifier does not know (first: {', '.join(unknown[:3])}); "
-            f"it knows {len(classifier.class_names)}: {', '.join(classifier.class_names[:3])} ..."
+            f"{images} has {len(unknown)} classes that the classifier does not know ({some(unknown, 3)}); it "
+            f"knows {len(classifier.class_names)}: {some(classifier.class_names, 3)}"
         )
     number = {name: index for index, name in enumerate(classifier.class_names)}
     labels_N = np.array([number[table.classes[label]] for label in table.labels_N], dtype=np.int64)

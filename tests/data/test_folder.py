@@ -75,14 +75,14 @@ def test_parts(tmp_path):
         ([], "no images"),
         (["a.jpg", "b.jpg"], r"2 images directly in it .* but no class folders"),
         (["only/1.jpg"], r"only one class \(only\)"),
-        (["a/1.jpg", "b/x.txt"], "1 class folders hold no image: b"),
+        (["a/1.jpg", "b/x.txt"], "1 class folder holds no image: b"),
         (["train/1.jpg"], "no class folders"),
         (["test/a/1.jpg", "val/a/1.jpg"], "no folder train"),
         (["train/a/1.jpg", "test/a/1.jpg", "masks/1.jpg"], r"split \(train, test\) and others \(masks\)"),
         (["train/a/1.jpg", "val/a/1.jpg", "validation/a/1.jpg"], "both val and validation"),
         (["train/a/1.jpg", "train/b/1.jpg", "test/a/1.jpg"], "folder test lacks b"),
         (["train/a/1.jpg", "train/b/1.jpg", "test/a/1.jpg", "test/c/1.jpg"], "lacks b and has in addition c"),
-        (["train/a/1.jpg", "train/b/1.jpg", "test/a/1.jpg", "test/b/1.txt"], "hold no image: test/b"),
+        (["train/a/1.jpg", "train/b/1.jpg", "test/a/1.jpg", "test/b/1.txt"], "holds no image: test/b"),
     ],
 )
 def test_folders_that_do_not_work(tmp_path, paths, message):

@@ -46,6 +46,17 @@ def test_cub(tmp_path, make_cub, caplog):
     assert table.load(0).size == (60, 48)
 
 
+@pytest.mark.parametrize(
+    ("folder", "missing"),
+    [("CUB_200_2011", "image_class_labels.txt"), ("fgvc-aircraft-2013b", "images_variant_trainval.txt")],
+)
+def test_an_archive_that_was_unpacked_in_part_is_known_by_its_folder(tmp_path, folder, missing):
+    (tmp_path / folder / "images").mkdir(parents=True)
+    for root in (tmp_path, tmp_path / folder):
+        text = refused(root)
+        assert missing in text and "To download: page '" in text
+
+
 def test_cub_cut_to_boxes(tmp_path, make_cub):
     make_cub(tmp_path)
     table = open_folder(tmp_path, DataConfig(crop_to_box=True))

@@ -47,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return command.run() or 0
     except KeyboardInterrupt:
         return _say("interrupted; the same command goes on where it stopped", INTERRUPTED)
-    except (ChiqpmError, FileNotFoundError, NotADirectoryError) as error:
+    except FileNotFoundError as error:
+        return _say(f"there is no file or folder {error.filename}" if error.filename else str(error), USER_ERROR)
+    except (ChiqpmError, NotADirectoryError) as error:
         return _say(str(error), USER_ERROR)
     except BrokenPipeError:
         return FAILURE

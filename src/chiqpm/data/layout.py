@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chiqpm.data.images import is_image_name
-from chiqpm.data.table import PARTS, Part, Reader, some
+from chiqpm.data.table import PARTS, Part, Reader, counted, some
 from chiqpm.errors import ChiqpmError
 
 PART_OF_NAME: dict[str, Part] = {
@@ -142,9 +142,8 @@ def _read_classes(root: Path, folder: Path, part: Part | None, skipped: list[tup
             empty.append(_relative(root, Path(entry.path)))
         images.extend(FoundImage(path, _composed(entry.name), part) for path in files)
     if empty:
-        raise ChiqpmError(
-            f"{len(empty)} class folders hold no image: {some(empty)}; add images or remove the folder. {_EXPECTED}"
-        )
+        several = counted(len(empty), "class folder holds", "class folders hold")
+        raise ChiqpmError(f"{several} no image: {some(empty)}; add images or remove the folder. {_EXPECTED}")
     return images
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chiqpm.data.group_split import GroupsTooFewError, split_groups
-from chiqpm.data.table import PARTS, ImageTable, Part, some
+from chiqpm.data.table import PARTS, ImageTable, Part, counted, some
 from chiqpm.errors import ChiqpmError
 
 if TYPE_CHECKING:
@@ -82,10 +82,10 @@ def _take(parts: NDArray[np.str_], table: ImageTable, source: Part, fractions: M
         poor = np.flatnonzero(counts_C < needed)
         if len(poor):
             listed = some([f"{table.classes[c]} ({counts_C[c]})" for c in poor], 10)
+            several = counted(len(poor), "class has", "classes have")
             raise ChiqpmError(
-                f"{len(poor)} classes have too few images for the parts {source}, {', '.join(wanted)}: "
-                f"{listed}; each needs {needed} or more. Add images, remove these classes, or set the "
-                "fraction of a part to 0"
+                f"{several} too few images for the parts {source}, {', '.join(wanted)}: {listed}; each needs "
+                f"{needed} or more. Add images, remove these classes, or set the fraction of a part to 0"
             )
         targets_PC = _targets(counts_C, list(fractions.values()), seed, table.classes)
         keys = [_key(seed, table.paths[i]) for i in pool]

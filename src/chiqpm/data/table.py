@@ -186,6 +186,15 @@ class ImageTable:
         )
 
 
+def counted(count: int, one: str, several: str) -> str:
+    """A number with the words that go with it.
+
+    >>> counted(1, "class has", "classes have")
+    '1 class has'
+    """
+    return f"{count:,} {one if count == 1 else several}"
+
+
 def some(names: Sequence[object], limit: int = 5) -> str:
     """The first few names for a message, and how many more there are.
 

@@ -24,6 +24,8 @@ class ScoredNetwork(nn.Module):
         super().__init__()
         self.model = model
         self.score = score
+        # Read here: inside of what is exported it would be a number that depends on data.
+        self.features_per_class = int(model.weight_CK[0].sum())
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return logits (B, C), features (B, K), maps (B, K, H, W) and, with a score, nonconformity (B, C)."""
@@ -31,7 +33,8 @@ class ScoredNetwork(nn.Module):
         if self.score is None:
             return logits_BC, features_BK, maps_BKHW
         if isinstance(self.score, HierarchicalScore):
-            found = find_branches(features_BK, self.model.weight_CK, logits_BC.argmax(dim=1))
+            predicted_B = logits_BC.argmax(dim=1)
+            found = find_branches(features_BK, self.model.weight_CK, predicted_B, self.features_per_class)
             return logits_BC, features_BK, maps_BKHW, self.score.from_branches(found, logits_BC, 0)
         return logits_BC, features_BK, maps_BKHW, self.score.class_scores(logits_BC)
 
@@ -47,14 +50,15 @@ def can_score(score: Score) -> bool:
     return isinstance(score, THR) or (isinstance(score, TopK) and not score.randomized)
 
 
-def find_branches(features_BK: torch.Tensor, weight_CK: torch.Tensor, predicted_B: torch.Tensor) -> Branches:
+def find_branches(
+    features_BK: torch.Tensor, weight_CK: torch.Tensor, predicted_B: torch.Tensor, features_per_class: int
+) -> Branches:
     """Find where every class leaves the prediction's path, in operations that every runtime has.
 
     The result is that of `chiqpm.conformal.hierarchy.branches`, which is faster but reads the bits of floats; this one
     builds (B, C, K) tables.
     """
     num_features = weight_CK.shape[1]
-    num_own = int(weight_CK[0].sum())
     order_BK = _by_activation(features_BK)
     sorted_BK = features_BK.gather(1, order_BK)
     owned_BCK = weight_CK[:, order_BK].permute(1, 0, 2) > 0
@@ -63,7 +67,7 @@ def find_branches(features_BK: torch.Tensor, weight_CK: torch.Tensor, predicted_
     place_K = torch.arange(num_features, device=features_BK.device)
     leaving_BC = _first(owned_BCK & (place_K >= parting_BC[:, :, None]), num_features)
     above_BK = torch.nn.functional.pad(own_BK.long().cumsum(dim=1), (1, 0))
-    own_places_Bn = (own_BK.long() * (num_features - place_K)).topk(num_own, dim=1).indices
+    own_places_Bn = (own_BK.long() * (num_features - place_K)).topk(features_per_class, dim=1).indices
     return Branches(
         order_BK,
         above_BK.gather(1, parting_BC),

@@ -5,7 +5,10 @@ from __future__ import annotations
 import copy
 import inspect
 import json
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +25,7 @@ from chiqpm.export.network import OUTPUTS, ScoredNetwork, can_score
 OPSET = 18
 _CHECKED_BATCHES = (1, 2, 5)
 _TOLERANCE = 1e-3
+_TALKATIVE = ("onnx_ir", "onnxscript")
 
 
 @dataclass(frozen=True)
@@ -103,10 +107,24 @@ def _require() -> Any:
     return onnxruntime
 
 
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep the exporter from telling what it optimises."""
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
 def _convert(network: ScoredNetwork, side: int, outputs: tuple[str, ...], opset: int, name: str) -> Any:
     images = torch.zeros(2, 3, side, side)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _silent():
             warnings.simplefilter("ignore")
             return torch.onnx.export(
                 network,

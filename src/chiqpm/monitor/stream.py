@@ -10,6 +10,7 @@ import numpy as np
 
 from chiqpm.data.csv_file import read_csv
 from chiqpm.data.images import is_image_name
+from chiqpm.data.table import some
 from chiqpm.errors import ChiqpmError
 
 
@@ -74,7 +75,7 @@ def _table(file: Path, classes: set[str]) -> list[StreamImage]:
         if label is not None and label not in classes:
             raise ChiqpmError(
                 f"{file}: {row[path_at]!r} has the label {label!r}, which the classifier does not know; it knows "
-                f"{', '.join(sorted(classes)[:3])} ..."
+                f"{some(sorted(classes), 3)}"
             )
         images.append(StreamImage(file.parent / row[path_at].replace("\\", "/"), label))
     return images

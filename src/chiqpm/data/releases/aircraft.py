@@ -24,16 +24,19 @@ AIRCRAFT = Release(
 )
 _CLASSES = {"variant": 100, "family": 70, "manufacturer": 30}
 _NAMES = {"variant": "variants.txt", "family": "families.txt", "manufacturer": "manufacturers.txt"}
+_ARCHIVE = "fgvc-aircraft-2013b"
 BANNER = 20
 """Height of the strip at the bottom of every picture, with the photographer's name, in pixels."""
 
 
 def find_aircraft(root: Path) -> Path | None:
     """The folder with the lists of FGVC-Aircraft: `root`, or `data` in the unpacked archive; None without any."""
-    for folder in (root, root / "data", root / "fgvc-aircraft-2013b" / "data"):
+    for folder in (root, root / "data", root / _ARCHIVE / "data"):
         if any((folder / f"images_{kind}_{part}.txt").is_file() for kind in _CLASSES for part in ("trainval", "test")):
             return folder
-    return root / "fgvc-aircraft-2013b" / "data" if (root / "fgvc-aircraft-2013b").is_dir() else None
+    if root.name == _ARCHIVE:
+        return root / "data"
+    return root / _ARCHIVE / "data" if (root / _ARCHIVE).is_dir() else None
 
 
 def read_aircraft(root: Path, config: DataConfig) -> Layout:

@@ -25,10 +25,12 @@ _FILES = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "class
 
 
 def find_cub(root: Path) -> Path | None:
-    """The folder with the files of CUB-200-2011: `root`, or the folder of that name in it; None without any."""
+    """The folder with the files of CUB-200-2011: `root`, or `CUB_200_2011` in it; None without any."""
     for folder in (root, root / FOLDER):
         if sum((folder / name).is_file() for name in _FILES) >= 2:
             return folder
+    if root.name == FOLDER:
+        return root
     return root / FOLDER if (root / FOLDER).is_dir() else None
 
 
