@@ -29,18 +29,19 @@ IMAGENET = Release(
     counts={"train": 1281167, "test": 50000},
 )
 _WNID = re.compile(r"n\d{8}")
-_KAGGLE = Path("ILSVRC") / "Data" / "CLS-LOC"
+_PICTURES = Path("Data") / "CLS-LOC"
+_KAGGLE = "ILSVRC" / _PICTURES
 _DEVKITS = ("", "devkit", "ILSVRC2012_devkit_t12")
 _META, _TRUTH = Path("data") / "meta.mat", Path("data") / "ILSVRC2012_validation_ground_truth.txt"
 
 
 def find_imagenet(root: Path) -> Path | None:
     """The folder above `train/<wnid>` (such as n01440764); None where the training folders have other names."""
-    for folder in (root / _KAGGLE, root):
+    for folder in (root / _KAGGLE, root / _PICTURES, root):
         names = folders_in(folder / "train")
         if names and all(map(_WNID.fullmatch, names)):
             return folder
-    return root / _KAGGLE if (root / _KAGGLE).is_dir() else None
+    return next((root / place for place in (_KAGGLE, _PICTURES) if (root / place).is_dir()), None)
 
 
 def read_imagenet(root: Path, config: DataConfig) -> Layout:
@@ -52,10 +53,10 @@ def read_imagenet(root: Path, config: DataConfig) -> Layout:
 
     Validation images lie in folders of WordNet numbers, or all in one folder; then their classes come from
     `LOC_val_solution.csv` or the development kit's ground truth. Either kind of file is looked for in `root`, the
-    folder above `train`, `devkit` and `ILSVRC2012_devkit_t12`.
+    folder above `train`, `devkit` and `ILSVRC2012_devkit_t12`, and where `root` is Kaggle's `ILSVRC`, beside it.
 
     Args:
-        root: The folder above `train` and `val`, or above `ILSVRC/Data/CLS-LOC`.
+        root: The folder above `train` and `val`, Kaggle's `ILSVRC`, or the one above it.
         config: Not used.
 
     Raises:
@@ -157,5 +158,6 @@ def _meta(root: Path, file: Path) -> list[tuple[Any, ...]]:
 
 
 def _find(root: Path, folder: Path, name: Path) -> Path | None:
-    places = (place / kit / name for place in (root, folder) for kit in _DEVKITS)
+    beside = (root.parent,) if folder == root / _PICTURES else ()
+    places = (place / kit / name for place in (root, folder, *beside) for kit in _DEVKITS)
     return next((place for place in places if place.is_file()), None)
