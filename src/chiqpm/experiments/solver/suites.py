@@ -6,6 +6,7 @@ from chiqpm.experiments.solver.jobs import Job
 
 IMAGENET = ("1280x1000", "2048x1000")
 """Instances with ImageNet's classes; the second needs the weights of a second network."""
+_RANDOM = "random-200x40-20-0.5"
 _EXACT = ("highs", "scip", "cpsat", "gurobi")
 
 
@@ -22,6 +23,8 @@ def benchmark() -> list[Job]:
     jobs += [Job("100x30", seed=seed, seconds=60.0, effort=2.0) for seed in range(5)]
     jobs += [Job("100x30", seconds=150.0, effort=2.0, certify=True)]
     jobs += [Job("100x30", method, seconds=150.0) for method in _EXACT]
+    jobs += [Job(_RANDOM, seed=seed, seconds=60.0) for seed in range(5)]
+    jobs += [Job(_RANDOM, method, seconds=60.0) for method in _EXACT]
     jobs += [Job("birds-1280x48", seed=seed, seconds=5.0, effort=2.0) for seed in range(5)]
     jobs += [Job("birds-1280x48", seconds=110.0, effort=10.0, certify=True)]
     jobs += [Job("2048x200", seed=seed, seconds=60.0, effort=effort) for effort in (1.0, 4.0) for seed in range(5)]
