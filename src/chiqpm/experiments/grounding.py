@@ -174,7 +174,13 @@ def _look(
         peaks.append(metrics.map_peaks(maps))
         masks.append(np.stack([[render.part_masks[part] for part in PARTS] for render in batch]))
         objects.append(np.stack([render.object_mask for render in batch]))
-    return _Seen(*(np.concatenate(column) for column in (features, predicted, peaks, masks, objects)))
+    return _Seen(
+        np.concatenate(features),
+        np.concatenate(predicted),
+        np.concatenate(peaks),
+        np.concatenate(masks),
+        np.concatenate(objects),
+    )
 
 
 def paired_siblings(birds: SyntheticBirds, weight_CK: NDArray[np.bool_]) -> dict[int, tuple[int, str]]:

@@ -114,7 +114,7 @@ def tree_errors(features_NK: Any, logits_NC: Any, labels_N: Any, weight_CK: Any,
         shared_BC = np.asarray(tree(features[wrong], weight, predicted[wrong]).shared_BC)
         levels = np.bincount(shared_BC[np.arange(len(wrong)), labels[wrong]], minlength=per_class)[:per_class]
         counts = np.bincount(shared_BC.ravel(), minlength=per_class + 1)[:per_class]
-        chance = counts / max(1, counts.sum())
+        chance = counts / max(1, int(counts.sum()))
         siblings_C = (common_CC == per_class - 1).sum(axis=1)
         sibling_chance = float(siblings_C[predicted[wrong]].mean() / max(1, len(weight) - 1))
     return TreeErrors(
