@@ -26,7 +26,8 @@ def test_every_kind_of_step_is_timed_beside_the_plain_one(tmp_path, monkeypatch,
         assert 0 < low <= values["ratio"] <= high
         assert values["seconds"] > 0
     assert capsys.readouterr().out.count("resnet18, 32 px, batch 4, float32, cpu, 1 threads") == 5
-    cost.main(["--out", str(tmp_path / "cost.json"), *small[:-1], "2", "--image-size", "64"])
+    cost.main(["--out", str(tmp_path / "cost.json"), *small[:-1], "2", "--output-stride", "8"])
+    assert capsys.readouterr().out.count("resnet18, 32 px, stride 8, batch 4") == 5
     assert len(json.loads((tmp_path / "cost.json").read_text())) == 2
 
 

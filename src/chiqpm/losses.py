@@ -5,10 +5,13 @@ Axis letters: B batch, F features, K kept features, C classes, H×W grid, P = H�
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from torch.autograd.function import once_differentiable
 
 from chiqpm.errors import ChiqpmError
-from chiqpm.pooling import flat_cells
+from chiqpm.pooling import at_least_float32, flat_cells
 
 
 def feature_diversity_loss(
@@ -20,6 +23,8 @@ def feature_diversity_loss(
     map f over its positions, s_f the map's mean relative to the largest mean of the sample, and ŵ the row |W[c]|
     divided by its length (SLDD-Model, arXiv 2303.13166, Feature Diversity Loss). Gradients reach the maps and the
     weight, and pass through s and its maximum; none passes through the choice of the predicted class.
+
+    It can be differentiated once. Maps in half precision need no copy: it computes in float32.
 
     Args:
         maps_BFHW: non-negative feature maps (B, F, H, W).
@@ -34,17 +39,16 @@ def feature_diversity_loss(
         ChiqpmError: the shapes don't belong together.
     """
     _check_shapes(maps_BFHW, logits_BC, weight_CF)
-    cells, position, feature = flat_cells(maps_BFHW)
+    cells, position, _ = flat_cells(maps_BFHW)
     row_BF = weight_CF[logits_BC.detach().argmax(dim=1)].abs()
     unit_row_BF = row_BF / (row_BF.norm(dim=1, keepdim=True) + 1e-5)
-    mean_BF = cells.mean(dim=position)
-    scale_BF = mean_BF / mean_BF.amax(dim=1, keepdim=True).clamp_min(1e-6)
-    weighted = cells.softmax(dim=position) * (scale_BF * unit_row_BF).unsqueeze(position)
-    loss: torch.Tensor = -beta * weighted.max(dim=feature).values.sum() / len(maps_BFHW)
-    return loss
+    diversity_B: torch.Tensor = _Diversity.apply(cells, unit_row_BF, position)
+    return -beta * diversity_B.sum() / len(maps_BFHW)
 
 
-def feature_grounding_loss(features_BK: torch.Tensor, target_B: torch.Tensor, weight_CK: torch.Tensor) -> torch.Tensor:
+def feature_grounding_loss(
+    features_BK: torch.Tensor, target_B: torch.Tensor, weight_CK: torch.Tensor, *, check_classes: bool = True
+) -> torch.Tensor:
     """Ask the features of the true class to be active, and all others to be silent (arXiv 2511.20779).
 
     With a = W[y] and m = Σ a: `in = Σ f·a / m`, `out = 2 Σ f·(1-a) / (K - m)`; the loss is the mean over the batch of
@@ -54,12 +58,14 @@ def feature_grounding_loss(features_BK: torch.Tensor, target_B: torch.Tensor, we
         features_BK: features after normalisation and ReLU (B, K).
         target_B: true classes (B,), integers in [0, C).
         weight_CK: binary assignment (C, K).
+        check_classes: look at the target's rows of the weight first, for which a GPU has to finish all that it was
+            given; a training looks once, with `check_grounding`.
 
     Returns:
         Scalar; -1 when all features of the true class, and no others, are equally active.
 
     Raises:
-        ChiqpmError: the shapes don't belong together, or a class uses all or none of the features.
+        ChiqpmError: the shapes don't belong together, or a class of the target uses all or none of the features.
     """
     if features_BK.ndim != 2 or weight_CK.ndim != 2 or features_BK.shape[1] != weight_CK.shape[1]:
         raise ChiqpmError(
@@ -69,17 +75,83 @@ def feature_grounding_loss(features_BK: torch.Tensor, target_B: torch.Tensor, we
     if target_B.shape != features_BK.shape[:1]:
         raise ChiqpmError(f"target must be (B,) = ({len(features_BK)},), received {tuple(target_B.shape)}")
     own_BK = weight_CK[target_B]
+    if check_classes:
+        check_grounding(own_BK)
     own_count_B = own_BK.sum(dim=1)
     other_count_B = features_BK.shape[1] - own_count_B
-    if bool((own_count_B == 0).any()) or bool((other_count_B == 0).any()):
-        raise ChiqpmError(
-            "the Feature Grounding Loss needs classes that use some but not all features; choose features_per_class "
-            f"between 1 and {features_BK.shape[1] - 1} (kept_features - 1)"
-        )
     inside_B = (features_BK * own_BK).sum(dim=1) / own_count_B
     outside_B = 2 * (features_BK * (1 - own_BK)).sum(dim=1) / other_count_B
     largest_B = features_BK.abs().amax(dim=1).clamp_min(0.01)
     return ((outside_B - inside_B) / largest_B).mean()
+
+
+def check_grounding(weight_CK: torch.Tensor) -> None:
+    """Look whether the Feature Grounding Loss is defined for all classes.
+
+    Args:
+        weight_CK: binary assignment (C, K).
+
+    Raises:
+        ChiqpmError: a class uses all or none of the features.
+    """
+    count_C, kept = weight_CK.sum(dim=1), weight_CK.shape[1]
+    if bool(((count_C == 0) | (count_C == kept)).any()):
+        raise ChiqpmError(
+            "the Feature Grounding Loss needs classes that use some but not all features; choose features_per_class "
+            f"between 1 and {kept - 1} (kept_features - 1)"
+        )
+
+
+class _Diversity(torch.autograd.Function):
+    """`Σ_p max_f [ P_f(p) · s_f · ŵ_f ]` of each sample (B,), with its gradient in closed form.
+
+    Only the feature that is largest at a position has a gradient there. With g = s·ŵ, and t_f the incoming gradient
+    times the sum of P_f over the positions where f is largest: the maps get `-g_f P_f(p) t_f`, where f is largest also
+    `g_f P_f(p)` times the incoming gradient, and through the mean of the map a constant; ŵ gets `s_f t_f`. This
+    passes over the maps once, where autograd, step by step, passes many times over them and their gradients.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, cells: torch.Tensor, unit_row_BF: torch.Tensor, position: int) -> torch.Tensor:
+        precision = at_least_float32(cells)
+        mean_BF = cells.mean(dim=position, dtype=precision)
+        gain_BF = _relative(mean_BF) * unit_row_BF
+        weighted = cells.softmax(dim=position, dtype=precision).mul_(gain_BF.unsqueeze(position))
+        peak_BP, winner_BP = weighted.max(dim=3 - position)
+        ctx.position, ctx.dtype = position, cells.dtype
+        ctx.save_for_backward(weighted, peak_BP, winner_BP, mean_BF, unit_row_BF)
+        return peak_BP.sum(dim=1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+        weighted, peak_BP, winner_BP, mean_BF, unit_row_BF = ctx.saved_tensors
+        position, feature = ctx.position, 3 - ctx.position
+        scale_BF = _relative(mean_BF)
+        gain_BP = (scale_BF * unit_row_BF).gather(1, winner_BP)
+        probability_BP = (peak_BP / gain_BP).where(gain_BP > 0, 0.0)
+        total_BF = torch.zeros_like(mean_BF).scatter_add_(1, winner_BP, probability_BP * slope_B[:, None])
+        # What reaches each cell through the mean of its map.
+        shift_BF = _through_relative(total_BF * unit_row_BF, mean_BF, scale_BF) / weighted.shape[position]
+        gradient = torch.empty_like(weighted, dtype=ctx.dtype)
+        torch.addcmul(shift_BF.unsqueeze(position), weighted, total_BF.unsqueeze(position), value=-1, out=gradient)
+        own_BP = shift_BF.gather(1, winner_BP) + peak_BP * (slope_B[:, None] - total_BF.gather(1, winner_BP))
+        gradient.scatter_(feature, winner_BP.unsqueeze(feature), own_BP.unsqueeze(feature).to(ctx.dtype))
+        return gradient, total_BF * scale_BF, None
+
+
+def _relative(mean_BF: torch.Tensor) -> torch.Tensor:
+    """Return the means relative to the largest of the sample; 0 for a sample without any activation."""
+    return mean_BF / mean_BF.amax(dim=1, keepdim=True).clamp_min(1e-6)
+
+
+def _through_relative(slope_BF: torch.Tensor, mean_BF: torch.Tensor, scale_BF: torch.Tensor) -> torch.Tensor:
+    """Return the gradient of `_relative` for the means; equal largest ones share theirs, as autograd has it."""
+    largest_B1 = mean_BF.amax(dim=1, keepdim=True)
+    is_largest_BF = ((mean_BF == largest_B1) & (largest_B1 >= 1e-6)).to(mean_BF.dtype)
+    share_BF = is_largest_BF / is_largest_BF.sum(dim=1, keepdim=True).clamp_min(1)
+    lost_B1 = (slope_BF * scale_BF).sum(dim=1, keepdim=True)
+    return (slope_BF - share_BF * lost_B1) / largest_B1.clamp_min(1e-6)
 
 
 def _check_shapes(maps_BFHW: torch.Tensor, logits_BC: torch.Tensor, weight_CF: torch.Tensor) -> None:

@@ -58,8 +58,8 @@ class DenseClassifier(nn.Module):
         return self.head(self.backbone(images_B3SS))
 
     def head(self, maps_BFHW: torch.Tensor) -> Output:
-        """Classify feature maps."""
-        features_BF = pool_maps(maps_BFHW, self.pooled_share)
+        """Classify feature maps of any precision; it computes in its own, and returns the maps as they are."""
+        features_BF = pool_maps(maps_BFHW, self.pooled_share).to(self.classifier.weight.dtype)
         return Output(self.classifier(self.dropout(features_BF)), features_BF, maps_BFHW)
 
 
@@ -124,8 +124,8 @@ class CHiQPM(nn.Module):
         return self.head(self.backbone(images_B3SS))
 
     def head(self, maps_BFHW: torch.Tensor) -> Output:
-        """Classify feature maps (B, F, H, W) of the whole backbone."""
-        maps_BKHW = maps_BFHW[:, self.selection_K]
+        """Classify feature maps (B, F, H, W) of the whole backbone, of any precision; it computes in its own."""
+        maps_BKHW = maps_BFHW[:, self.selection_K].to(self.weight_CK.dtype)
         features_BK = self.normalise(pool_maps(maps_BKHW, self.pooled_share))
         return Output(features_BK @ self.weight_CK.T, features_BK, maps_BKHW)
 

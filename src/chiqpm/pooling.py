@@ -18,7 +18,7 @@ def pool_maps(maps_BFHW: torch.Tensor, share: float = 1.0) -> torch.Tensor:
         share: share of the H·W cells that are averaged, in (0, 1]; at least one cell is.
 
     Returns:
-        Pooled features (B, F).
+        Pooled features (B, F), in float32 or, like the maps, more.
 
     Raises:
         ChiqpmError: the share is outside (0, 1].
@@ -30,10 +30,16 @@ def pool_maps(maps_BFHW: torch.Tensor, share: float = 1.0) -> torch.Tensor:
     """
     check_share(share)
     if share == 1.0:
-        return maps_BFHW.mean(dim=(2, 3))
+        return maps_BFHW.mean(dim=(2, 3), dtype=at_least_float32(maps_BFHW))
     cells, position, _ = flat_cells(maps_BFHW)
     count = max(1, round(share * cells.shape[position]))
-    return cells.topk(count, dim=position, sorted=False).values.mean(dim=position)
+    largest = cells.topk(count, dim=position, sorted=False).values
+    return largest.mean(dim=position, dtype=at_least_float32(maps_BFHW))
+
+
+def at_least_float32(values: torch.Tensor) -> torch.dtype:
+    """Return the type to sum values in: their own, but float32 for half precision."""
+    return torch.promote_types(values.dtype, torch.float32)
 
 
 def flat_cells(maps_BFHW: torch.Tensor) -> tuple[torch.Tensor, int, int]:

@@ -136,9 +136,8 @@ def run(training: Training, *, checkpoint: Path | None = None, key: str = "", qu
         found = None if kept is None else kept.load(training.model, optimiser)
         _check_agreement(found, processes, checkpoint)
         stepper = Stepper(
-            Forward(training.model, cached=training.cached, mixed=processes.compute.precision != "no"),
+            Forward(training.model, training.loss, cached=training.cached),
             optimiser,
-            training.loss,
             processes,
             dropouts=dropouts,
             accumulation=share.accumulation,
@@ -234,12 +233,11 @@ class _Round:
 
     def _step(self, epoch: int, parts: Iterable[Batch]) -> None:
         training, position = self.training, self.position
-        result = self.stepper.backward(parts, epoch)
+        number = epoch * self.steps + position.step
+        result = self.stepper.step(parts, epoch, self.schedule(number))
         if not math.isfinite(result.loss):
             place = f"epoch {epoch + 1} of {training.epochs}, step {position.step + 1} of {self.steps}"
             raise TrainingDivergedError(f"the loss of the {training.name} stage became {result.loss} at {place}")
-        number = epoch * self.steps + position.step
-        self.stepper.update(self.schedule(number))
         position.add(result)
         values = {f"{training.name}/loss": result.loss, f"{training.name}/accuracy": result.correct / result.images}
         self.processes.log(values, step=number + 1)

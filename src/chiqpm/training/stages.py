@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from chiqpm.config import DenseConfig, FineTuneConfig
-from chiqpm.losses import feature_diversity_loss, feature_grounding_loss
+from chiqpm.losses import check_grounding, feature_diversity_loss, feature_grounding_loss
 from chiqpm.model import CHiQPM, DenseClassifier, Output
 from chiqpm.processes import Processes
 from chiqpm.training.batches import Batches
@@ -29,13 +29,19 @@ def dense_loss(model: DenseClassifier, config: DenseConfig) -> Loss:
 
 
 def sparse_loss(model: CHiQPM, dense: DenseConfig, config: FineTuneConfig) -> Loss:
-    """Cross-entropy, Feature Diversity Loss and, in the first epochs of a round, Feature Grounding Loss."""
+    """Cross-entropy, Feature Diversity Loss and, in the first epochs of a round, Feature Grounding Loss.
+
+    Raises:
+        ChiqpmError: a class for which the Feature Grounding Loss is not defined.
+    """
+    if config.grounding_weight:
+        check_grounding(model.weight_CK)
 
     def loss(output: Output, labels_B: torch.Tensor, epoch: int) -> torch.Tensor:
         total = F.cross_entropy(output.logits, labels_B, label_smoothing=dense.label_smoothing)
         total = total + feature_diversity_loss(output.maps, output.logits, model.weight_CK, dense.diversity_weight)
         if config.grounding_weight and epoch < config.grounding_epochs:
-            grounding = feature_grounding_loss(output.features, labels_B, model.weight_CK)
+            grounding = feature_grounding_loss(output.features, labels_B, model.weight_CK, check_classes=False)
             total = total + config.grounding_weight * grounding
         return total
 

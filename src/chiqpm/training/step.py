@@ -30,37 +30,44 @@ class StepResult(NamedTuple):
 
 
 class Forward(nn.Module):
-    """A network as the training runs it: mixed precision ends at the maps, heads and losses get float32.
+    """A network and its loss, as the training runs them: mixed precision ends at the maps, head and loss get float32.
+
+    The loss belongs in here because the maps, which it needs, are large: whatever leaves a network in half precision
+    is copied to float32.
 
     Args:
         model: the network.
+        loss: from output, labels and the epoch within the round to the mean over images.
         cached: inputs are activations of the frozen part of the backbone, not images.
-        mixed: the backbone computes in mixed precision.
     """
 
-    def __init__(self, model: DenseClassifier | CHiQPM, *, cached: bool, mixed: bool = False) -> None:
+    def __init__(self, model: DenseClassifier | CHiQPM, loss: Loss, *, cached: bool) -> None:
         super().__init__()
-        self.model = model
-        self.cached = cached
-        self.mixed = mixed
+        self.model, self.loss, self.cached = model, loss, cached
+        # Compiled, it would be compiled anew when the number of the epoch changes; it is a few calls on whole maps.
+        self._judge_plainly = torch.compiler.disable(self._judge)  # type: ignore[no-untyped-call]
 
-    def forward(self, inputs: torch.Tensor) -> Output:
-        """Classify a batch."""
+    def forward(self, inputs: torch.Tensor, labels_B: torch.Tensor, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the mean loss of a batch, and the number of its images whose predicted class is the true one."""
         backbone = self.model.backbone
         maps_BFHW: torch.Tensor = backbone.forward_trainable(inputs) if self.cached else backbone(inputs)  # type: ignore[operator]
-        if not self.mixed:
-            return self.model.head(maps_BFHW)
         with torch.autocast(inputs.device.type, enabled=False):
-            return self.model.head(maps_BFHW.float())
+            output = self.model.head(maps_BFHW)
+        found: tuple[torch.Tensor, torch.Tensor] = self._judge_plainly(output, labels_B, epoch)
+        return found
+
+    def _judge(self, output: Output, labels_B: torch.Tensor, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        with torch.autocast(labels_B.device.type, enabled=False):
+            loss = self.loss(output, labels_B, epoch)
+        return loss, (output.logits.argmax(dim=1) == labels_B).sum()
 
 
 class Stepper:
     """Takes steps.
 
     Args:
-        forward: the network.
+        forward: the network and its loss.
         optimiser: over its parameters.
-        loss: from output, labels and the epoch within the round to the mean over images.
         processes: those that train together.
         dropouts: the head's, told which rows of the batch they see.
         accumulation: parts of the batch for this process.
@@ -70,24 +77,38 @@ class Stepper:
         self,
         forward: Forward,
         optimiser: torch.optim.Optimizer,
-        loss: Loss,
         processes: Processes,
         *,
         dropouts: Iterable[SharedDropout],
         accumulation: int,
     ) -> None:
-        self.processes, self.loss, self.accumulation = processes, loss, accumulation
-        self.model, self.cached = forward.model, forward.cached
+        self.processes, self.accumulation = processes, accumulation
+        self.model, self.loss, self.cached = forward.model, forward.loss, forward.cached
         self.forward, self.optimiser = processes.accelerator.prepare(forward, optimiser)
         self.dropouts = list(dropouts)
         self._newest: Batch | None = None
 
-    def backward(self, parts: Iterable[Batch], epoch: int) -> StepResult:
-        """Compute the gradient of the mean loss over the whole batch.
+    def step(self, parts: Iterable[Batch], epoch: int, lr_factor: float) -> StepResult:
+        """Take a step along the gradient of the mean loss over the whole batch.
 
         The losses are means over images. Each part counts by its share of the batch's images, and what the processes
-        then average is multiplied by their number: uneven parts count as they should.
+        then average is multiplied by their number: uneven parts count as they should. The loss is read after the step
+        only, so that a GPU has work meanwhile; if it isn't finite, the weights aren't any more either.
+
+        Args:
+            parts: of the batch, as many as `accumulation`.
+            epoch: within the round.
+            lr_factor: factor on both learning rates.
         """
+        sums, total = self._backward(parts, epoch)
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["initial_lr"] * lr_factor
+        self.optimiser.step()
+        loss, hits = self.processes.add(sums).tolist()
+        return StepResult(loss, round(hits), total)
+
+    def _backward(self, parts: Iterable[Batch], epoch: int) -> tuple[torch.Tensor, int]:
+        """Compute the gradient; returns loss and hits of this process, and the images of the whole batch."""
         accelerator, device = self.processes.accelerator, self.processes.device
         self.optimiser.zero_grad(set_to_none=True)
         sums, total = torch.zeros(2, device=device), 0
@@ -100,21 +121,13 @@ class Stepper:
             for dropout in self.dropouts:
                 dropout.rows = part.rows
             with nullcontext() if is_last else accelerator.no_sync(self.forward):
-                output = self.forward(inputs)
-                weighted = self.loss(output, labels_B, epoch) * (len(labels_B) / total)
+                loss, correct = self.forward(inputs, labels_B, epoch)
+                weighted = loss * (len(labels_B) / total)
                 # accelerate divides by a number of its own, which `accelerate launch` may set.
                 accelerator.backward(weighted * (self.processes.count * accelerator.gradient_accumulation_steps))
             self._newest = part
-            correct = (output.logits.argmax(dim=1) == labels_B).sum()
             sums += torch.stack([weighted.detach(), correct.float()])
-        loss, hits = self.processes.add(sums).tolist()
-        return StepResult(loss, round(hits), total)
-
-    def update(self, lr_factor: float) -> None:
-        """Take the step, with both learning rates times a factor."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = group["initial_lr"] * lr_factor
-        self.optimiser.step()
+        return sums, total
 
     def evaluate(self, epoch: int) -> float:
         """Return the mean loss of the parts that were computed last, as the model is now, in evaluation mode.
@@ -125,6 +138,6 @@ class Stepper:
         assert part is not None, "a step comes first"
         self.model.eval()
         with torch.inference_mode():
-            output = Forward(self.model, cached=self.cached)(part.inputs.to(device))
-            loss = self.loss(output, part.labels.to(device), epoch)
+            forward = Forward(self.model, self.loss, cached=self.cached)
+            loss, _ = forward(part.inputs.to(device), part.labels.to(device), epoch)
         return float(self.processes.add(loss)) / self.processes.count
