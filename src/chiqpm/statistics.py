@@ -89,10 +89,10 @@ class FeatureStatistics:
         self._check_batch(maps_BFHW, labels_B)
         maps_BFHW = maps_BFHW.detach().float()
         pooled_BF = pool_maps(maps_BFHW, self.share)
-        if not bool(pooled_BF.isfinite().all()):
-            raise ChiqpmError("the feature maps contain values that are not finite; the dense model has diverged")
         sharpness_BF, on_border_BF = _peaks(maps_BFHW)
         pooled, sharpness, on_border = (tensor.cpu().double() for tensor in (pooled_BF, sharpness_BF, on_border_BF))
+        if not bool(pooled.isfinite().all()):
+            raise ChiqpmError("the feature maps contain values that are not finite; the dense model has diverged")
         total_B1 = pooled.sum(dim=1, keepdim=True)
         share = (pooled / total_B1).where(total_B1 > 0, 0.0)
         self.locality_F += (share * sharpness).sum(dim=0).numpy()

@@ -5,9 +5,10 @@
     python -m chiqpm.experiments.cost --out docs/benchmarks/cost.json --device cuda --output-stride 8
 
 The first is ResNet18 on a CPU (128 pixels, batch 32), the second ResNet50 on a GPU (224 pixels, batch 64, bf16), the
-third the same with the published maps of 28×28 cells, on which the diversity loss costs most. Images are random and in memory, so that decoding hides nothing. Every round takes one step of each kind, one after the other
-in changing order; a ratio is the median over rounds of the time divided by the plain one's in the same round. The ratio
-of processor time tells the same where other programs disturb the clock; on a GPU it says nothing.
+third the same with the published maps of 28×28 cells, on which the diversity loss costs most. Images are random and in
+memory, so that decoding hides nothing. Every round takes one step of each kind, one after the other in changing order;
+a ratio is the median over rounds of the time divided by the plain one's in the same round. The ratio of processor time
+tells the same where other programs disturb the clock; on a GPU it says nothing.
 """
 
 from __future__ import annotations
