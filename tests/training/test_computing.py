@@ -82,14 +82,24 @@ def test_accumulated_parts_are_the_whole_batch(small):
         np.testing.assert_allclose(parts, whole, rtol=1e-5)
 
 
-def test_half_precision_ends_at_the_maps(small):
-    seen = []
-    model = small.dense()
-    head = model.head
-    model.head = lambda maps: seen.append(maps.dtype) or head(maps)
-    model.backbone.layers[2].register_forward_hook(lambda *a: seen.append(a[2].dtype))
+def test_half_precision_ends_at_the_maps(small, monkeypatch):
+    """The head takes them as they are, without a copy in float32, and so does the loss."""
+    from chiqpm.training import stages
+
+    seen, model, loss = [], small.dense(), stages.feature_diversity_loss
+    model.classifier.register_forward_hook(lambda _, given, result: seen.append((given[0].dtype, result.dtype)))
+
+    def spy(maps, logits, *rest):
+        seen.append((maps.dtype, logits.dtype, model.training))
+        return loss(maps, logits, *rest)
+
+    monkeypatch.setattr(stages, "feature_diversity_loss", spy)
     half = losses(small, model, precision="bf16")
-    assert set(seen) == {torch.bfloat16, torch.float32}
+    assert set(seen) == {
+        (torch.float32, torch.float32),
+        (torch.bfloat16, torch.float32, True),
+        (torch.float32, torch.float32, False),
+    }
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     np.testing.assert_allclose(half, losses(small, small.dense()), rtol=0.05)
 
