@@ -100,7 +100,8 @@ class Typeface:
             fonts = [font_manager.get_font(path) for path in self._paths[bold]]
             font = next((font for font in fonts if font.get_char_index(ord(letter))), fonts[0])
             font.set_size(100.0, 72.0)
-            found = font.load_char(ord(letter)).linearHoriAdvance / 6_553_600.0
+            # By its index: a letter that no font has is the box that is drawn instead.
+            found = font.load_glyph(font.get_char_index(ord(letter))).linearHoriAdvance / 6_553_600.0
             self._advances[letter, bold] = found
         return found
 
