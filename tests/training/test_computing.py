@@ -116,6 +116,20 @@ def test_a_compiled_network_learns_the_same(small, monkeypatch):
     np.testing.assert_allclose(found, losses(small, models[1]), rtol=1e-5)
 
 
+def test_an_undefined_grounding_loss_is_refused_before_the_first_step(small):
+    batches = CachedBatches(*small.data(), 8, seed=0)
+    options = {"seed": 0, "cached": True, "processes": Processes("cpu", compute=ComputeConfig(tracker="none"))}
+    model = small.sparse()
+    model.weight_CK.fill_(1)
+    before = [parameter.clone() for parameter in model.parameters()]
+    with pytest.raises(ChiqpmError, match="Feature Grounding Loss needs classes"):
+        fine_tune(model, batches, DenseConfig(), FineTuneConfig(rounds=(1,), optimiser=SGD), **options)
+    assert all(map(torch.equal, before, model.parameters()))
+    for unused in ({"grounding_weight": 0.0}, {"grounding_epochs": 0}):
+        config = FineTuneConfig(rounds=(1,), optimiser=SGD, **unused)
+        assert len(fine_tune(model, batches, DenseConfig(), config, **options)) == 1
+
+
 def test_deterministic_mode_is_left_as_it_was():
     with deterministic_algorithms(True):
         assert torch.are_deterministic_algorithms_enabled()

@@ -34,7 +34,7 @@ def sparse_loss(model: CHiQPM, dense: DenseConfig, config: FineTuneConfig) -> Lo
     Raises:
         ChiqpmError: a class for which the Feature Grounding Loss is not defined.
     """
-    if config.grounding_weight:
+    if config.grounding_weight and config.grounding_epochs:
         check_grounding(model.weight_CK)
 
     def loss(output: Output, labels_B: torch.Tensor, epoch: int) -> torch.Tensor:

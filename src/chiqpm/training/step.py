@@ -83,7 +83,8 @@ class Stepper:
         accumulation: int,
     ) -> None:
         self.processes, self.accumulation = processes, accumulation
-        self.model, self.loss, self.cached = forward.model, forward.loss, forward.cached
+        # accelerate changes `forward` itself, which then computes in mixed precision.
+        self.exact = Forward(forward.model, forward.loss, cached=forward.cached)
         self.forward, self.optimiser = processes.accelerator.prepare(forward, optimiser)
         self.dropouts = list(dropouts)
         self._newest: Batch | None = None
@@ -93,7 +94,7 @@ class Stepper:
 
         The losses are means over images. Each part counts by its share of the batch's images, and what the processes
         then average is multiplied by their number: uneven parts count as they should. The loss is read after the step
-        only, so that a GPU has work meanwhile; if it isn't finite, the weights aren't any more either.
+        only, so that a GPU has work meanwhile; if it isn't finite, the step may have spoilt the weights.
 
         Args:
             parts: of the batch, as many as `accumulation`.
@@ -136,8 +137,7 @@ class Stepper:
         """
         part, device = self._newest, self.processes.device
         assert part is not None, "a step comes first"
-        self.model.eval()
+        self.exact.eval()
         with torch.inference_mode():
-            forward = Forward(self.model, self.loss, cached=self.cached)
-            loss, _ = forward(part.inputs.to(device), part.labels.to(device), epoch)
+            loss, _ = self.exact(part.inputs.to(device), part.labels.to(device), epoch)
         return float(self.processes.add(loss)) / self.processes.count
