@@ -287,6 +287,13 @@ def test_features_draws_the_model_and_every_feature_asked_for(run, capsys, tmp_p
     assert code == 2 and "there is no feature 6; the features are 0 to 5" in error
 
 
+def test_features_go_into_the_run_by_default(run, capsys, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    code, printed, _ = call(capsys, "features", str(tmp_path / "run"), "--only", "0")
+    assert code == 0 and f"files in {tmp_path / 'run' / 'features'}" in printed
+    assert (tmp_path / "run" / "features" / "feature-000.png").is_file()
+
+
 def test_figures_for_phones(run, picture, capsys, tmp_path):
     first, second = sorted(folder.name for folder in picture.parents[1].iterdir())[:2]
     for number, arguments in enumerate((["explain", run, picture], ["compare", run, first, second])):

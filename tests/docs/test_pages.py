@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from chiqpm.cli import main
+from chiqpm.cli.main import parse
 from chiqpm.experiments.registry import EXPERIMENTS
 from chiqpm.experiments.running import result_markdown
 
@@ -73,6 +74,14 @@ def test_commands_that_do_not_run_exist_at_least():
                     with pytest.raises(SystemExit) as ended, contextlib.redirect_stdout(io.StringIO()):
                         main([line, "--help"])
                     assert ended.value.code == 0, f"{page}: chiqpm {line}"
+
+
+def test_commands_of_the_readme_are_whole():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^    (?:accelerate launch .*-m )?chiqpm ([^#\n]+)", readme, re.M)
+    assert len(lines) > 15
+    for line in lines:
+        parse(shlex.split(line))
 
 
 def test_blocks_that_do_not_run_are_few():

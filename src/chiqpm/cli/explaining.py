@@ -78,8 +78,8 @@ class Features(Common):
 
     model: Annotated[Positional[Path], arg(metavar="RUN")]
     """The run directory."""
-    out: Path
-    """A folder for the pictures, features.json and features.txt."""
+    out: Path | None = None
+    """A folder for the pictures, features.json and features.txt; by default `features` in the run directory."""
     only: tuple[int, ...] = ()
     """Numbers of the features that get a page; by default all."""
     width: float = 10.0
@@ -93,9 +93,10 @@ class Features(Common):
         """Draw and name the files."""
         from chiqpm.feature_gallery import draw_features
 
+        folder = self.out or self.model / "features"
         files = draw_features(
             self.model,
-            self.out,
+            folder,
             features=self.only or None,
             data_folder=self.data,
             device=self.device,
@@ -105,4 +106,4 @@ class Features(Common):
         if self.json:
             write_json({"files": [str(file) for file in files]})
         else:
-            write(f"{len(files)} files in {self.out}: model.png, pairs.png, a page for each feature, features.txt")
+            write(f"{len(files)} files in {folder}: model.png, pairs.png, a page for each feature, features.txt")

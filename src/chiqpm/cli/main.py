@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write(f"chiqpm {__version__}")
         return 0
     try:
-        command = _parse(given)
+        command = parse(given)
         _set_up_messages(quiet=command.quiet)
         keep_freed_memory()
         return command.run() or 0
@@ -57,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(f"{error}; what was finished is kept, the same command goes on from there", FAILURE)
 
 
-def _parse(arguments: list[str]) -> Any:
+def parse(arguments: list[str]) -> Any:
+    """Return the command of some arguments, ready to run; arguments that are none end the program."""
     fit = Annotated[Fit, subcommand("fit", default=_fit_default(arguments))]
     commands = Union[  # noqa: UP007 - built at run time
         Annotated[Quickstart, subcommand("quickstart")],
