@@ -191,3 +191,9 @@ def pictures(tmp_path_factory):
         pixels = random.integers(0, 256, (20 + number, 30, 3), dtype=np.uint8)
         Image.fromarray(pixels).resize((90, 70)).save(place / f"{number:02}.png")
     return folder
+
+
+@pytest.fixture(scope="session")
+def emulated_gpu():
+    """Return a context manager within which there is a GPU, of tensors that are refused where real ones would be."""
+    return _load("emulated_gpu").emulated_gpu

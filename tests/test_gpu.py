@@ -1,0 +1,117 @@
+"""What would break on a GPU and nowhere else: tensors in the wrong place. There is none here, so one is emulated."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import chiqpm
+from chiqpm import config_file
+from chiqpm.cli import main
+from chiqpm.experiments import cost
+from chiqpm.pipeline import fit
+
+GPU = torch.device("cuda", 0)
+
+
+def test_the_emulation_refuses_what_a_gpu_refuses(emulated_gpu):
+    with emulated_gpu() as gpu:
+        values = torch.zeros(2, 3, device="cuda")
+        assert (values + 1).max(dim=1).indices.device == values[torch.tensor([0])].device == GPU
+        assert gpu.waits == 0
+        assert values.cpu().device.type == values.to("cpu").device.type == "cpu"
+        assert values.sum() == 0 and gpu.waits == 3
+        with pytest.raises(RuntimeError, match=r"add: expected all tensors on cuda:0, but found \[\(3,\)\]"):
+            values + torch.ones(3)
+        with pytest.raises(TypeError, match="numpy"):
+            values.numpy()
+        with pytest.raises(TypeError, match="numpy"):
+            np.asarray(values)
+        with pytest.raises(RuntimeError, match="generator"):
+            torch.rand(2, device=GPU, generator=torch.Generator())
+        with pytest.raises(RuntimeError, match="indices of a tensor on cpu"):
+            torch.ones(3)[values.long()]
+        network = copy.deepcopy(nn.Linear(3, 1).to("cuda"))
+        assert network(values).device == network.weight.device == GPU
+        with pytest.raises(RuntimeError, match="linear: expected all tensors on cuda"):
+            network(torch.zeros(2, 3))
+        assert network.cpu()(torch.zeros(2, 3)).device.type == "cpu"
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_steps_and_passes_wait_for_the_gpu_at_their_end_only(emulated_gpu, monkeypatch, precision):
+    waits = {}
+
+    def count(kinds, plain, setting, device):
+        for name, run in kinds.items():
+            run()
+            before = gpu.waits
+            run()
+            waits[name] = gpu.waits - before
+        return {}
+
+    monkeypatch.setattr(cost, "_time", count)
+    setting = cost.Setting(device="cuda", image_size=64, batch_size=4, classes=6, precision=precision)
+    with emulated_gpu() as gpu:
+        cost.measure_cost(setting)
+    assert waits[cost.PLAIN] == waits[cost.DENSE] == waits[cost.SPARSE] == waits[cost.EVALUATION] == 1
+    assert waits[cost.STATISTICS] <= 3  # three results, all computed when the first is fetched
+
+
+@pytest.fixture(scope="module", params=["cached", "whole"])
+def gpu_run(request, emulated_gpu, tiny_run, tmp_path_factory):
+    """A run on the GPU: on cached activations of a frozen part, or the whole network, in parts and half precision."""
+    out = tmp_path_factory.mktemp("gpu") / "run"
+    config = replace(config_file.read(tiny_run / "config.yaml"), device="cuda")
+    if request.param == "whole":
+        config = replace(
+            config,
+            cached_views=0,
+            backbone=replace(config.backbone, frozen=None),
+            compute=replace(config.compute, precision="bf16", accumulation=2),
+        )
+    with emulated_gpu():
+        fit(tiny_run.parent / "birds", out, config=config)
+    return out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gpu_run", ["cached"], indirect=True)
+def test_all_commands_compute_on_the_gpu(gpu_run, emulated_gpu, tiny_run, tmp_path, capsys):
+    run, test = shutil.copytree(gpu_run, tmp_path / "run"), tiny_run.parent / "birds" / "test"
+    picture = str(next(test.rglob("*.jpg")))
+    first, second = sorted(folder.name for folder in test.iterdir())[:2]
+    commands = (
+        ("predict", picture),
+        ("predict", test, "--out", tmp_path / "predictions.csv"),
+        ("explain", picture, "--out", tmp_path / "why.png"),
+        ("compare", first, second, "--out", tmp_path / "pair.png"),
+        ("features", "--only", "0"),
+        ("report", "--faithfulness-images", "2"),
+        ("calibrate", tiny_run.parent / "birds" / "calibration"),
+        ("study", "--out", tmp_path / "study"),
+    )
+    for name, *rest in commands:
+        with emulated_gpu() as gpu:
+            assert main([*map(str, [name, run, *rest]), "--quiet"]) == 0, f"{name}: {capsys.readouterr().err}"
+        assert gpu.waits > 0, f"{name} did not compute on the GPU"
+
+
+@pytest.mark.slow
+def test_a_classifier_predicts_on_the_gpu_as_on_the_cpu(gpu_run, emulated_gpu, tiny_run, tmp_path):
+    pictures = sorted((tiny_run.parent / "birds" / "test").rglob("*.jpg"))[:3]
+    with emulated_gpu():
+        classifier = chiqpm.load(gpu_run)
+        assert next(classifier.model.parameters()).device == GPU
+        there = classifier.predict(pictures, coverage=0.8)
+        there[0].save_figure(tmp_path / "why.png")
+        classifier.save(tmp_path / "saved")
+    here = chiqpm.load(tmp_path / "saved").predict(pictures, coverage=0.8)
+    assert [json.dumps(p.to_dict()) for p in there] == [json.dumps(p.to_dict()) for p in here]
