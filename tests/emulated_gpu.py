@@ -18,7 +18,8 @@ from torch.overrides import TorchFunctionMode
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 TAKES_BOTH = {"copy_", "__getitem__", "__setitem__", "index_put_", "to", "_has_compatible_shallow_copy_type"}
 """What real tensors of both kinds may meet in: copies, and indices of the CPU."""
-WAITS = {"item", "tolist", "cpu", "__bool__", "__int__", "__float__", "__index__"}
+WAITS = {"item", "tolist", "cpu", "equal", "nonzero", "unique", "__bool__", "__int__", "__float__", "__index__"}
+"""What needs a number, or the size of a result, from the GPU; so does an index that is a mask."""
 
 
 class OnGPU(torch.Tensor):
@@ -47,7 +48,7 @@ class EmulatedGPU(TorchFunctionMode):
         if name == "pin_memory":
             return args[0]
         target, args, kwargs = _target(name, args, kwargs)
-        self.waits += on_gpu and (name in WAITS or target == CPU)
+        self.waits += on_gpu and (name in WAITS or target == CPU or _is_masked(name, args))
         if target is None and on_gpu:
             if name in {"__getitem__", "__setitem__"} and not _on_gpu(args[0]):
                 _refuse_indices(name, args[1])
@@ -166,6 +167,11 @@ def _refuse_strangers(name: str, tensors: list[torch.Tensor]) -> None:
     strangers = [tuple(tensor.shape) for tensor in tensors if tensor.ndim and not _on_gpu(tensor)]
     if strangers:
         raise RuntimeError(f"{name}: expected all tensors on cuda:0, but found {strangers} on cpu")
+
+
+def _is_masked(name: str, args: Any) -> bool:
+    indices = args[1:2] if name in {"__getitem__", "__setitem__"} else ()
+    return any(isinstance(value, torch.Tensor) and value.dtype == torch.bool for value in _flat(indices))
 
 
 def _refuse_indices(name: str, indices: Any) -> None:
