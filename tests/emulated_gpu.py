@@ -16,7 +16,9 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
-TAKES_BOTH = {"copy_", "__getitem__", "__setitem__", "index_put_", "to", "_has_compatible_shallow_copy_type"}
+WRITES = {"copy_", "__setitem__", "index_put_"}
+"""What leaves its first tensor where it is, wherever the others are."""
+TAKES_BOTH = WRITES | {"__getitem__", "to", "_has_compatible_shallow_copy_type"}
 """What real tensors of both kinds may meet in: copies, and indices of the CPU."""
 WAITS = {"item", "tolist", "cpu", "equal", "nonzero", "unique", "__bool__", "__int__", "__float__", "__index__"}
 """What needs a number, or the size of a result, from the GPU; so does an index that is a mask."""
@@ -48,13 +50,13 @@ class EmulatedGPU(TorchFunctionMode):
         if name == "pin_memory":
             return args[0]
         target, args, kwargs = _target(name, args, kwargs)
-        self.waits += on_gpu and (name in WAITS or target == CPU or _is_masked(name, args))
         if target is None and on_gpu:
             if name in {"__getitem__", "__setitem__"} and not _on_gpu(args[0]):
                 _refuse_indices(name, args[1])
             if name not in TAKES_BOTH and not _is_backward():
                 _refuse_strangers(name, tensors)
-            target = GPU if name not in {"copy_", "__setitem__", "index_put_"} or _on_gpu(args[0]) else CPU
+            target = CPU if name in WRITES and not _on_gpu(args[0]) else GPU
+        self.waits += on_gpu and (name in WAITS or target == CPU or _is_masked(name, args))
         if target == GPU and kwargs.get("generator") is not None:
             raise RuntimeError(f"{name}: expected a generator of the device cuda, but found one of the cpu")
         with torch._C.DisableTorchFunctionSubclass():

@@ -29,6 +29,7 @@ def test_the_emulation_refuses_what_a_gpu_refuses(emulated_gpu):
         assert values.cpu().device.type == values.to("cpu").device.type == "cpu"
         assert values.sum() == 0 and gpu.waits == 3
         assert values[values > 0].numel() == 0 and gpu.waits == 4
+        assert torch.zeros(2, 3).copy_(values).device.type == "cpu" and gpu.waits == 5
         with pytest.raises(RuntimeError, match=r"add: expected all tensors on cuda:0, but found \[\(3,\)\]"):
             values + torch.ones(3)
         with pytest.raises(TypeError, match="numpy"):

@@ -21,7 +21,7 @@ _SHOWN = 6
 
 def draw_features(
     run: Path,
-    out: Path,
+    out: Path | None = None,
     *,
     features: Sequence[int] | None = None,
     data_folder: Path | None = None,
@@ -33,7 +33,7 @@ def draw_features(
 
     Args:
         run: the run directory.
-        out: a folder; made if need be.
+        out: a folder, made if need be; None takes `features` in the run directory.
         features: indices of the features that get a page; None gives all of them one.
         data_folder: the folder of images, where it has moved since the run.
         device: where to compute.
@@ -55,6 +55,7 @@ def draw_features(
         raise ChiqpmError(f"there is no feature {unknown[0]}; the features are 0 to {count - 1}")
     explained = explain_run(run, data_folder=data_folder, device=device, quiet=quiet)
     table, _ = open_run_images(run, data_folder)
+    out = run / "features" if out is None else out
     out.mkdir(parents=True, exist_ok=True)
     model, examples = explained.model, read_examples(run)
     files = [out / "model.png", out / "pairs.png"]

@@ -93,10 +93,9 @@ class Features(Common):
         """Draw and name the files."""
         from chiqpm.feature_gallery import draw_features
 
-        folder = self.out or self.model / "features"
         files = draw_features(
             self.model,
-            folder,
+            self.out,
             features=self.only or None,
             data_folder=self.data,
             device=self.device,
@@ -106,4 +105,6 @@ class Features(Common):
         if self.json:
             write_json({"files": [str(file) for file in files]})
         else:
-            write(f"{len(files)} files in {folder}: model.png, pairs.png, a page for each feature, features.txt")
+            write(
+                f"{len(files)} files in {files[0].parent}: model.png, pairs.png, a page for each feature, features.txt"
+            )
