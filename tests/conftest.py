@@ -7,6 +7,7 @@ import itertools
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from chiqpm.cli.memory import keep_freed_memory
 torch.set_num_threads(1)
 # As the command does: giving memory back after every layer costs a fifth of the time of tests that run networks.
 keep_freed_memory()
+# cuBLAS reads it at its first product and never again; without it the deterministic mode is refused on GPUs.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -197,3 +200,17 @@ def pictures(tmp_path_factory):
 def emulated_gpu():
     """Return a context manager within which there is a GPU, of tensors that are refused where real ones would be."""
     return _load("emulated_gpu").emulated_gpu
+
+
+@pytest.fixture(scope="session")
+def real_gpu():
+    """Return a context manager within which there is the GPU of this machine; without one, the test is skipped."""
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU here")
+    return nullcontext
+
+
+@pytest.fixture(scope="session", params=["emulated", "real"])
+def gpu(request):
+    """Return either of the two."""
+    return request.getfixturevalue(f"{request.param}_gpu")
