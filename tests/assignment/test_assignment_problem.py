@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from chiqpm.assignment import AssignmentProblem, check_preconditions
+from chiqpm.assignment import AssignmentProblem, check_preconditions, solve
 from chiqpm.errors import ChiqpmError
 
 
@@ -135,6 +135,7 @@ def test_dead_features_are_counted(caplog):
     similarity = np.random.default_rng(0).normal(size=(6, 4))
     similarity[[1, 4]] = 0
     problem = make(similarity=similarity)
+    solve(problem, effort=0.01)
     assert "2 of 6 features are dead" in caplog.text
     assert problem.allowed_F.tolist() == [True, False, True, True, False, True]
     similarity[2] = 0

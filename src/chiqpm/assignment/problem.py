@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,7 +16,6 @@ from chiqpm.assignment.preconditions import check_preconditions
 from chiqpm.assignment.threshold import redundancy_threshold
 from chiqpm.errors import ChiqpmError
 
-_LOG = logging.getLogger(__name__)
 _SCALE = 1000.0
 
 PairMeaning = Literal["forced", "count"]
@@ -318,8 +316,6 @@ class AssignmentProblem:
                     raise ChiqpmError(
                         f"Classes {twin} and {c} are fixed to the same features {sorted(features)}: change one of them."
                     )
-        if dead:
-            _LOG.warning("%d of %d features are dead and can't be selected.", dead, self.num_features)
 
 
 def _penalty(redundancy_FF: NDArray[np.float64], threshold: float) -> NDArray[np.float64]:
