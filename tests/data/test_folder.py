@@ -72,7 +72,8 @@ def test_parts(tmp_path):
 @pytest.mark.parametrize(
     ("paths", "message"),
     [
-        ([], "no images"),
+        ([], "no images;"),
+        (["CUB_200_2011.tgz", "notes.txt"], r"no images, but CUB_200_2011\.tgz, which has to be unpacked;"),
         (["a.jpg", "b.jpg"], r"2 images directly in it .* but no class folders"),
         (["only/1.jpg"], r"only one class \(only\)"),
         (["a/1.jpg", "b/x.txt"], "1 class folder holds no image: b"),

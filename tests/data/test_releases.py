@@ -406,7 +406,7 @@ def test_another_data_set_than_the_one_asked_for(tmp_path, make_cars, make_cub):
     )
 
 
-def test_folders_stay_folders(tmp_path, make_cub, draw):
+def test_folders_stay_folders(tmp_path, make_cub, draw, caplog):
     for part in ("train", "val", "test"):
         for name in ("jay", "owl 2012x"):
             draw(tmp_path / "own" / part / name / "1.png", 1)
@@ -416,6 +416,11 @@ def test_folders_stay_folders(tmp_path, make_cub, draw):
     folder = make_cub(tmp_path)
     as_folder = open_folder(folder / "images", DataConfig(dataset="folder"))
     assert as_folder.parts is None and as_folder.class_counts().tolist() == [8, 7, 6]
+    assert not caplog.text
+    open_folder(folder / "images", CONFIG)
+    assert f"images is a folder of CUB-200-2011, whose published division and classes go unused; give {folder}" in (
+        caplog.text
+    )
     with pytest.raises(ChiqpmError, match=r"unknown data set 'cifar'; choose one of auto, folder, cub"):
         open_folder(folder, DataConfig(dataset="cifar"))
     with pytest.raises(FileNotFoundError, match="there is no folder"):

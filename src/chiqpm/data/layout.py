@@ -21,6 +21,7 @@ PART_OF_NAME: dict[str, Part] = {
 }
 """What a folder, a shard or a split is used for, by its name."""
 _CLUTTER = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"))
+_ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip", ".7z", ".rar")
 _EXPECTED = "expected ROOT/<class>/*.jpg or ROOT/{train,calibration,test}/<class>/*.jpg"
 
 
@@ -130,6 +131,9 @@ def _read_classes(root: Path, folder: Path, part: Part | None, skipped: list[tup
     loose = [entry.name for entry in entries if not _is_folder(entry) and is_image_name(entry.name)]
     if not class_folders:
         what = f"{len(loose)} images directly in it ({some(loose)}) but no class folders" if loose else "no images"
+        archives = [entry.name for entry in entries if entry.name.lower().endswith(_ARCHIVES)]
+        if archives and not loose:
+            what += f", but {some(archives)}, which has to be unpacked"
         raise ChiqpmError(f"{folder} has {what}; {_EXPECTED}")
     skipped.extend(
         (_relative(root, folder / name), "it lies outside the class folders, so it has no class") for name in loose

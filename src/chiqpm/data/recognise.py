@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from chiqpm.errors import ChiqpmError
 if TYPE_CHECKING:
     from chiqpm.config import DataConfig
     from chiqpm.data.table import Reader
+
+_logger = logging.getLogger(__name__)
 
 Find = Callable[[Path], Path | None]
 Read = Callable[[Path, "DataConfig"], Layout]
@@ -77,6 +80,8 @@ def read_any(root: Path, config: DataConfig) -> Layout:
             raise ChiqpmError(f"{error}. Where these are other images in class folders, add --dataset folder") from None
     if config.crop_to_box:
         raise ChiqpmError(f"{root} comes without boxes; leave out crop_to_box (boxes come with CUB, Cars and Aircraft)")
+    if config.dataset == "auto":
+        _point_out_above(root)
     if name == "shards":
         return read_shards(root)
     return read_saved(root) if name == "huggingface" else read_layout(root)
@@ -87,6 +92,19 @@ def find_reader(root: Path) -> Reader | None:
     if has_shards(root):
         return ShardReader(root)
     return HubReader.of_saved(root) if is_saved(root) else None
+
+
+def _point_out_above(root: Path) -> None:
+    """Say so where a folder is a part of a published data set, whose own division would go unused unnoticed."""
+    above = root.resolve().parent
+    kind = next((kind for kind in _KINDS if kind.find(above) == above), None)
+    if kind is not None:
+        _logger.warning(
+            "%s is a folder of %s, whose published division and classes go unused; give %s for them",
+            root,
+            kind.release.title,
+            above,
+        )
 
 
 def _refuse_another(root: Path, kind: _Kind) -> None:
