@@ -344,8 +344,9 @@ def test_imagenet(tmp_path, make_imagenet, form):
         assert table.classes == ("tench", "crane (n02012849)", "crane (n03126707)", "maillot")
     label_of = {path.rsplit("/", 1)[1]: label for path, label in zip(table.paths, table.labels_N, strict=True)}
     if form == "kaggle":
-        inner = open_folder(tmp_path / "ILSVRC", CONFIG)
-        assert inner.classes == table.classes and inner.labels_N.tolist() == table.labels_N.tolist()
+        for place in ("ILSVRC", "ILSVRC/Data", "ILSVRC/Data/CLS-LOC"):
+            inner = open_folder(tmp_path / place, CONFIG)
+            assert inner.classes == table.classes and inner.labels_N.tolist() == table.labels_N.tolist()
     truth = [label_of[f"ILSVRC2012_val_{i:08d}.JPEG"] for i in range(1, 11)]
     assert truth == [0, 1, 2, 3, 3, 2, 1, 0, 3, 2]
     divided = split(table, DataConfig(calibration_fraction=0.4))

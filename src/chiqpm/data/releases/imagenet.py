@@ -37,7 +37,7 @@ _META, _TRUTH = Path("data") / "meta.mat", Path("data") / "ILSVRC2012_validation
 
 def find_imagenet(root: Path) -> Path | None:
     """The folder above `train/<wnid>` (such as n01440764); None where the training folders have other names."""
-    for folder in (root / _KAGGLE, root / _PICTURES, root):
+    for folder in (root / _KAGGLE, root / _PICTURES, root / _PICTURES.name, root):
         names = folders_in(folder / "train")
         if names and all(map(_WNID.fullmatch, names)):
             return folder
@@ -53,10 +53,10 @@ def read_imagenet(root: Path, config: DataConfig) -> Layout:
 
     Validation images lie in folders of WordNet numbers, or all in one folder; then their classes come from
     `LOC_val_solution.csv` or the development kit's ground truth. Either kind of file is looked for in `root`, the
-    folder above `train`, `devkit` and `ILSVRC2012_devkit_t12`, and where `root` is Kaggle's `ILSVRC`, beside it.
+    folder above `train`, `devkit` and `ILSVRC2012_devkit_t12`, and with Kaggle's folders beside `ILSVRC`.
 
     Args:
-        root: The folder above `train` and `val`, Kaggle's `ILSVRC`, or the one above it.
+        root: The folder above `train` and `val`, or one of Kaggle's above that.
         config: Not used.
 
     Raises:
@@ -158,6 +158,7 @@ def _meta(root: Path, file: Path) -> list[tuple[Any, ...]]:
 
 
 def _find(root: Path, folder: Path, name: Path) -> Path | None:
-    beside = (root.parent,) if folder == root / _PICTURES else ()
+    # Kaggle's files lie beside ILSVRC, of which `root` may be an inner folder.
+    beside = folder.resolve().parents[:3] if folder.resolve().parts[-2:] == _PICTURES.parts else ()
     places = (place / kit / name for place in (root, folder, *beside) for kit in _DEVKITS)
     return next((place for place in places if place.is_file()), None)
