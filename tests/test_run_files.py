@@ -12,7 +12,7 @@ from chiqpm import config_file
 from chiqpm.config import DenseConfig, FitConfig
 from chiqpm.devices import find_device
 from chiqpm.errors import ChiqpmError
-from chiqpm.files import read_npz, write_atomic, write_json, write_npz
+from chiqpm.files import read_npz, write_atomic, write_json, write_npz, write_text
 from chiqpm.ledger import Ledger
 from chiqpm.presets import PRESETS, preset
 
@@ -76,6 +76,15 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
         write_json(file, {"a": 2})
     assert json.loads(file.read_text()) == {"a": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["values.json"]
+
+
+def test_what_cannot_be_written_is_named_and_not_its_temporary_file(tmp_path):
+    (tmp_path / "folder.txt").mkdir()
+    for place, named in (("none/a.txt", "none"), ("folder.txt", "folder.txt"), ("x" * 250, "x" * 250)):
+        with pytest.raises(OSError) as refused:
+            write_text(tmp_path / place, "text")
+        assert refused.value.filename == str(tmp_path / named)
+    assert [file.name for file in tmp_path.iterdir()] == ["folder.txt"]
 
 
 def test_files_have_the_permissions_that_the_system_gives(tmp_path):

@@ -8,7 +8,7 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import RawIOBase
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,7 +25,8 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, keep: Path 
         keep: where the file that is replaced goes; None drops it.
 
     Raises:
-        OSError: the disk is full or read-only; names `path`, and what stood there before is untouched.
+        OSError: the disk is full or read-only; names `path`, or its folder where that doesn't exist, and what stood
+            there before is untouched.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
@@ -38,8 +39,12 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, keep: Path 
                 path.replace(keep)
             temporary.replace(path)
             sync_folder(path.parent)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError) and error.filename == str(temporary):
+            named = path.parent if isinstance(error, FileNotFoundError) else path
+            raise OSError(error.errno, error.strerror, str(named)) from None
         raise
 
 
