@@ -7,6 +7,8 @@ import logging
 import os
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -37,6 +39,7 @@ from chiqpm.errors import ChiqpmError
 from chiqpm.experiments.claims import measure_claims, random_divisions
 from chiqpm.experiments.faithfulness import main
 from chiqpm.experiments.grounding import measure_grounding
+from chiqpm.files import Lock
 from chiqpm.gallery import compare_in_run
 from chiqpm.pipeline import Run, prove, solve_assignment
 from chiqpm.presets import preset
@@ -291,6 +294,21 @@ def test_the_written_configuration_reproduces_the_run(birds, finished, tmp_path)
     assert same_weights(weights(finished), weights(tmp_path / "again"))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="files are locked elsewhere only")
+def test_two_programs_do_not_work_in_one_run_directory(birds, copy):
+    lock = Lock(copy / ".lock")
+    command = [sys.executable, "-m", "chiqpm", "fit", str(birds), "--out", str(copy), "--quiet"]
+    refused = subprocess.run(
+        [*command, "--config", str(copy / "config.yaml")], capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 2
+    assert f"another chiqpm fit is at work in {copy}; wait for it" in refused.stderr
+    with pytest.raises(ChiqpmError, match="another chiqpm fit is at work"):
+        chiqpm.fit(birds, copy, config=CONFIG)
+    lock.release()
+    chiqpm.fit(birds, copy, config=CONFIG)
+
+
 def test_an_interrupted_run_goes_on_to_the_same_model(birds, finished, tmp_path, monkeypatch):
     from chiqpm.training import loop
 
@@ -429,7 +447,7 @@ def test_a_full_disk_loses_nothing(birds, copy, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         chiqpm.fit(birds, copy, config=CONFIG, finetune={"grounding_weight": 0.5})
     assert same_weights(before, weights(copy))
-    assert not [path for path in copy.iterdir() if path.name.startswith(".")]
+    assert not [path for path in copy.iterdir() if path.name.startswith(".") and path.name != ".lock"]
 
 
 @pytest.mark.slow
@@ -452,7 +470,9 @@ def test_on_a_disk_that_keeps_being_full_a_run_stops_and_goes_on_until_it_is_don
         )
         done = json.loads((out / "stages.json").read_text())["stages"] if (out / "stages.json").exists() else {}
         kept = {name: (out / name).read_bytes() for stage, name in PRODUCTS.items() if stage in done}
-        assert not [path for path in out.rglob(".*") if path.is_file()], "nothing half written stays"
+        assert not [path for path in out.rglob(".*") if path.is_file() and path.name != ".lock"], (
+            "nothing half written stays"
+        )
     assert code == 0
     assert len(set(stopped_at)) > 3, stopped_at
     assert same_weights(weights(finished), weights(out))

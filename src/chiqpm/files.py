@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import RawIOBase
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
@@ -46,6 +47,52 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, keep: Path 
             named = path.parent if isinstance(error, FileNotFoundError) else path
             raise OSError(error.errno, error.strerror, str(named)) from None
         raise
+
+
+class Lock:
+    """Keeps other programs, and other places of this one, from a file until it is released or the process ends.
+
+    It is the process's own: its worker processes, which outlive a killed one for some seconds, don't keep it. On
+    Windows, and where the file system has no locks, nobody is kept from anything.
+
+    Args:
+        path: the file, made if need be. Nothing else of this process may open and close it meanwhile: that ends a lock.
+
+    Raises:
+        BlockingIOError: somebody else has it.
+        OSError: it can't be opened for writing.
+    """
+
+    _held: ClassVar[set[Path]] = set()
+
+    def __init__(self, path: Path) -> None:
+        self._place = path.resolve()
+        if self._place in self._held:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN), str(path))
+        self._file = path.open("ab")
+        try:
+            _lock(self._file)
+        except BaseException:
+            self._file.close()
+            raise
+        self._held.add(self._place)
+
+    def release(self) -> None:
+        """Let others have it; the file stays."""
+        self._held.discard(self._place)
+        self._file.close()
+
+
+def _lock(file: BinaryIO) -> None:
+    try:
+        import fcntl
+    except ImportError:  # on Windows
+        return
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in {errno.EAGAIN, errno.EACCES}:
+            raise BlockingIOError(errno.EAGAIN, error.strerror, file.name) from None
 
 
 @contextmanager

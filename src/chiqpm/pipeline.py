@@ -7,6 +7,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,9 +29,10 @@ from chiqpm.data.dataset import ImageDataset
 from chiqpm.data.transforms import evaluation_transform, training_transform
 from chiqpm.dense_checkpoint import load_dense_checkpoint
 from chiqpm.devices import deterministic_algorithms, place
+from chiqpm.errors import ChiqpmError
 from chiqpm.evaluation import evaluate
 from chiqpm.explain import FeatureObserver
-from chiqpm.files import digest, read_npz, write_json, write_npz, write_text
+from chiqpm.files import Lock, digest, read_npz, write_json, write_npz, write_text
 from chiqpm.inference import Answers, Features, accuracy, answer, gather
 from chiqpm.ledger import Ledger
 from chiqpm.metrics import active_mean
@@ -112,6 +114,21 @@ class Run:
 
     def finish(self) -> Classifier:
         """Do what isn't done yet, and return the classifier."""
+        with ExitStack() as stack:
+            self.processes.on_main(lambda: self._claim(stack))
+            self._finish()
+        return load(self.out, device=self.config.device)
+
+    def _claim(self, stack: ExitStack) -> None:
+        """Keep others from the run directory."""
+        try:
+            stack.callback(Lock(self.out / ".lock").release)
+        except BlockingIOError:
+            raise ChiqpmError(
+                f"another chiqpm fit is at work in {self.out}; wait for it, or choose another run directory"
+            ) from None
+
+    def _finish(self) -> None:
         assignment.check_preconditions(
             max(self.backbone.num_features, 1),
             len(self.table.classes),
@@ -132,7 +149,6 @@ class Run:
         calibration_key = self.calibrate(self.fine_tune(assignment_key))
         self.evaluate(calibration_key)
         self.processes.on_main(lambda: shutil.rmtree(self.out / "cache", ignore_errors=True))
-        return load(self.out, device=self.config.device)
 
     def split(self) -> None:
         """Divide the images into train, calibration and test, or take up the written division."""

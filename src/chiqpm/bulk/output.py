@@ -9,7 +9,7 @@ from pathlib import Path
 
 from chiqpm.bulk.rows import Row, decode, encode, format_of, header, may_begin
 from chiqpm.errors import ChiqpmError
-from chiqpm.files import naming, write_all
+from chiqpm.files import Lock, naming, write_all
 
 
 class Output:
@@ -17,17 +17,23 @@ class Output:
 
     Args:
         path: the file, made if need be; its ending chooses the format.
+        overwrite: drop what is in it.
 
     Raises:
         ChiqpmError: another ending, another kind of file at this place, or another run is writing it.
         OSError: it can't be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
         self.path, self.form = path, format_of(path)
         path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock = Lock(path)
+        except BlockingIOError:
+            raise ChiqpmError(f"another run is writing {path}; wait for it, or choose another file") from None
         self._file: BufferedRandom = path.open("a+b")
-        self._lock()
+        if overwrite:
+            self._file.truncate(0)
         self.num_rows = 0
 
     def continue_after(self, paths: Iterable[str], *, coverage: float, model: str) -> tuple[int, int]:
@@ -76,8 +82,11 @@ class Output:
 
     def close(self) -> None:
         """Flush to the disk and close."""
-        with naming(self.path), self._file:
-            os.fsync(self._file.fileno())
+        try:
+            with naming(self.path), self._file:
+                os.fsync(self._file.fileno())
+        finally:
+            self._lock.release()
 
     def _write(self, data: bytes) -> None:
         # Unbuffered: what a full disk doesn't take must not be written later.
@@ -107,14 +116,3 @@ class Output:
                 f"{self.path} is damaged in line {number} ({error}), or holds something else; choose another file, or "
                 "begin again with --overwrite"
             ) from None
-
-    def _lock(self) -> None:
-        try:
-            import fcntl
-        except ImportError:  # not on Windows
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._file.close()
-            raise ChiqpmError(f"another run is writing {self.path}; wait for it, or choose another file") from None

@@ -99,10 +99,8 @@ def predict_files(
     if total == 0:
         raise ChiqpmError(f"no pictures in {', '.join(str(path) for path in paths) or 'the arguments'}")
     out = Path(out)
-    if overwrite:
-        out.unlink(missing_ok=True)
     model = classifier.fingerprint()[:12]
-    with closing(Output(out)) as output:
+    with closing(Output(out, overwrite=overwrite)) as output:
         done, unreadable = output.continue_after(list_pictures(paths), coverage=coverage, model=model)
         # From the beginning of a chunk on, so that every picture is computed among the same ones as without a stop.
         first = done - done % batch_size

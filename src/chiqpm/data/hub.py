@@ -49,7 +49,7 @@ class HubReader:
         split, _, row = path.rpartition("/")
         cell = self.splits[split][int(row)][self.column]
         if cell is None:
-            raise UnreadableImageError.of(Path(path), "the cell is empty")
+            raise UnreadableImageError.of(path, "the cell is empty")
         content = cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]).read_bytes()
         return decode_image(content, path, max_pixels=max_pixels)
 

@@ -45,11 +45,11 @@ class UnreadableImageError(ChiqpmError):
     reason: str = ""
 
     @classmethod
-    def of(cls, path: Path | None, reason: str) -> UnreadableImageError:
+    def of(cls, path: str | Path | None, reason: str) -> UnreadableImageError:
         """The error for one file."""
         # The constructor keeps one message, so that the error survives the way back from a worker process.
         error = cls(f"can't read {path if path is not None else 'the image'}: {reason}")
-        error.path = path
+        error.path = None if path is None else Path(path)
         error.reason = reason
         return error
 
@@ -80,7 +80,8 @@ def load_image(path: str | os.PathLike[str], *, max_pixels: int = 100_000_000) -
         FileNotFoundError: There is no such file.
         UnreadableImageError: Everything else: empty, truncated, corrupt, too large, not a picture.
     """
-    file = Path(path)
+    # Not as a Path: some versions of Python keep the names of all paths there ever were.
+    file = os.fspath(path)
     return _decode(file, file, max_pixels)
 
 
@@ -95,7 +96,7 @@ def decode_image(content: bytes, name: str, *, max_pixels: int = 100_000_000) ->
     Raises:
         UnreadableImageError: As for `load_image`.
     """
-    return _decode(content, Path(name), max_pixels)
+    return _decode(content, name, max_pixels)
 
 
 def cut(picture: Image.Image, box: Sequence[int], path: Path | None = None) -> Image.Image:
@@ -125,11 +126,11 @@ def cut(picture: Image.Image, box: Sequence[int], path: Path | None = None) -> I
     return picture.crop((left, top, right, bottom))
 
 
-def _decode(source: Path | bytes, file: Path, max_pixels: int) -> Image.Image:
+def _decode(source: str | bytes, file: str, max_pixels: int) -> Image.Image:
     try:
-        if (source.stat().st_size if isinstance(source, Path) else len(source)) == 0:
+        if (os.stat(source).st_size if isinstance(source, str) else len(source)) == 0:  # noqa: PTH116
             raise UnreadableImageError.of(file, "the file is empty (0 bytes)")
-        opened = source if isinstance(source, Path) else io.BytesIO(source)
+        opened = source if isinstance(source, str) else io.BytesIO(source)
         with Image.open(opened, formats=_readable_formats()) as image:
             width, height = image.size
             if width * height > max_pixels:
@@ -218,8 +219,8 @@ def _readable_formats() -> tuple[str, ...]:
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
-def _why_unidentified(file: Path) -> str:
-    suffix = file.suffix.lower()
+def _why_unidentified(file: str) -> str:
+    suffix = os.path.splitext(file)[1].lower()  # noqa: PTH122
     if suffix in (".heic", ".heif", ".avif"):
         return f"Pillow can't read {suffix} as installed here; convert the picture to JPEG or PNG"
     return "it isn't a picture in a format that can be read (JPEG, PNG, GIF, BMP, TIFF, WebP ...), or is corrupt"

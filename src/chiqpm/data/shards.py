@@ -50,7 +50,7 @@ class ShardReader:
             file.seek(start)
             content = file.read(size)
         if len(content) < size:
-            raise UnreadableImageError.of(Path(path), "its shard is cut off; copy the shard again")
+            raise UnreadableImageError.of(path, "its shard is cut off; copy the shard again")
         return decode_image(content, path, max_pixels=max_pixels)
 
     def stamp(self, path: str) -> tuple[Any, ...]:
