@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from chiqpm.bulk.rows import header
 from chiqpm.config import DataConfig
 from chiqpm.conformal import THR, ConformalPredictor, HierarchicalScore
 from chiqpm.errors import ChiqpmError
@@ -166,6 +167,9 @@ def test_wrong_streams_are_named(run, tmp_path):
         monitor(run, table)
     table.write_text("path,label\na.png,blue\n")
     with pytest.raises(ChiqpmError, match="'blue', which the classifier does not know"):
+        monitor(run, table)
+    table.write_bytes(header("csv"))
+    with pytest.raises(ChiqpmError, match="holds predictions: its column 'label' is what the classifier said"):
         monitor(run, table)
     table.write_text("path,label\na.png,\n")
     with pytest.raises(ChiqpmError, match="none of the 1 images"):

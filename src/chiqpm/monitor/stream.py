@@ -41,8 +41,7 @@ def read_stream(source: Path, classes: Sequence[str], *, seed: int = 0) -> list[
 
     Raises:
         FileNotFoundError: There is no such file or folder.
-        ChiqpmError: No pictures, no column `path`, or a label that is no class.
-
+        ChiqpmError: No pictures, no column `path`, a label that is no class, or a file of predictions.
     """
     if source.is_dir():
         images = _folder(source, set(classes), seed)
@@ -68,6 +67,11 @@ def _table(file: Path, classes: set[str]) -> list[StreamImage]:
     header, rows = read_csv(file)
     if "path" not in header:
         raise ChiqpmError(f"{file} has no column 'path'; its columns are {', '.join(header)}")
+    if {"softmax", "label"} <= set(header):
+        raise ChiqpmError(
+            f"{file} holds predictions: its column 'label' is what the classifier said, not the truth. Give a CSV with "
+            "a column 'path' and, where the truth is known, a column 'label'"
+        )
     path_at, label_at = header.index("path"), header.index("label") if "label" in header else None
     images = []
     for row in rows:
