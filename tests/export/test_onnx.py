@@ -5,15 +5,16 @@ from __future__ import annotations
 import builtins
 import itertools
 import json
-import math
+import re
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
 from torch import nn
 
 from chiqpm.cli import main
@@ -23,6 +24,8 @@ from chiqpm.errors import ChiqpmError
 from chiqpm.export import export_onnx
 from chiqpm.export.metadata import describe
 from chiqpm.export.network import ScoredNetwork, can_score, find_branches
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "onnx.md"
 
 needs_onnx = pytest.mark.skipif(
     any(__import__("importlib.util").util.find_spec(name) is None for name in ("onnx", "onnxruntime", "onnxscript")),
@@ -36,28 +39,21 @@ def session_of(path):
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
-def consume(path, picture, coverage):
-    """Predict with onnxruntime, NumPy and Pillow alone, as docs/onnx.md shows."""
-    session = session_of(path)
-    described = json.loads(session.get_modelmeta().custom_metadata_map["chiqpm"])
-    side, kind = described["input"]["size"], described["input"]["resize"]
-    assert kind == "squash"
-    pixels = np.asarray(picture.convert("RGB").resize((side, side), Image.Resampling.BILINEAR), np.float32) / 255
-    mean, std = (np.array(described["input"][name], np.float32) for name in ("mean", "std"))
-    pixels = (pixels - mean) / std
-    logits, features, maps, scores = session.run(None, {"images": pixels.transpose(2, 0, 1)[None]})
-    calibration = described["calibration"]
-    ordered = calibration["scores"]
-    rank = math.ceil((len(ordered) + 1) * coverage - 1e-9)
-    threshold = ordered[rank - 1] + calibration["margin"] if rank <= len(ordered) else np.inf
-    members = {described["classes"][c] for c in np.flatnonzero(scores[0] <= threshold)}
-    label = int(logits[0].argmax())
-    path = sorted(described["assignment"][label], key=lambda k: (-features[0, k], k))
-    return described["classes"][label], members, path, maps[0, path]
+def consume(folder, coverage):
+    """Run the lines of docs/onnx.md on `model.onnx` and `new.jpg` of a folder; returns what they name."""
+    (lines,) = re.findall("```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    places = {'"model.onnx"': repr(str(folder / "model.onnx")), '"new.jpg"': repr(str(folder / "new.jpg"))}
+    for written, meant in {**places, "0.95": str(coverage)}.items():
+        assert written in lines
+        lines = lines.replace(written, meant)
+    found = {}
+    exec(lines, found)
+    return found
 
 
 @needs_onnx
 @pytest.mark.slow
+@pytest.mark.skipif(not DOCUMENT.exists(), reason="without the documentation")
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -77,16 +73,18 @@ def test_the_command_writes_what_computes_as_pytorch_does(make_classifier, tmp_p
     assert report["sets"] and report["outputs"] == ["logits", "features", "maps", "scores"]
     assert max(report["differences"].values()) < 1e-4, report
     assert [written.name for written in file.parent.iterdir()] == ["model.onnx"]
-    for picture in sorted(pictures.rglob("*.png"))[:4]:
+    for number, picture in enumerate(sorted(pictures.rglob("*.png"))[:4]):
+        taken = Image.Exif()
+        taken[ExifTags.Base.Orientation] = (1, 6, 8, 3)[number]  # how the camera was held
+        Image.open(picture).save(file.parent / "new.jpg", quality=95, exif=taken)
         for coverage in (0.5, 0.9):
-            prediction = classifier.predict(picture, coverage)
-            label, members, path, maps = consume(file, Image.open(picture), coverage)
-            assert label == prediction.label
-            assert members == set(prediction.prediction_set)
-            assert path == [feature.index for feature in prediction.explanation.features]
-            np.testing.assert_allclose(
-                maps, [feature.map_HW for feature in prediction.explanation.features], rtol=1e-3, atol=1e-4
-            )
+            prediction = classifier.predict(file.parent / "new.jpg", coverage)
+            found = consume(file.parent, coverage)
+            assert found["about"]["classes"][found["label"]] == prediction.label
+            assert set(found["prediction_set"]) == set(prediction.prediction_set)
+            assert found["path"] == [feature.index for feature in prediction.explanation.features]
+            maps_nHW = [feature.map_HW for feature in prediction.explanation.features]
+            np.testing.assert_allclose(found["maps"][0, found["path"]], maps_nHW, rtol=1e-3, atol=1e-4)
 
 
 class Small(nn.Module):
