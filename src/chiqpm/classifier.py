@@ -285,7 +285,7 @@ class Classifier:
 
         Raises:
             ChiqpmError: a name of another form, or the hub refuses.
-            OSError: no connection.
+            ConnectionError: the hub can't be reached.
         """
         with tempfile.TemporaryDirectory() as folder:
             self.save(folder, name=repo_id, license=license, data=data)

@@ -123,6 +123,12 @@ def test_a_refusal_of_the_hub_is_said(hub, classifier):
         classifier.push_to_hub("me/birds", token="wrong")
 
 
+def test_a_hub_out_of_reach_is_said(hub, classifier):
+    hub.close()
+    with pytest.raises(ConnectionError, match=f"{hub.url} can't be reached to store me/birds"):
+        classifier.push_to_hub("me/birds")
+
+
 def test_a_repository_without_a_classifier_names_the_missing_file(hub, caplog):
     hub.repos["me/other"] = {"main": {"config.json": b"{}", "pytorch_model.bin": b"\x80\x04"}}
     with pytest.raises(FileNotFoundError, match=r"no chiqpm classifier: classifier\.json is missing"):

@@ -102,7 +102,7 @@ def push(
 
     Raises:
         ChiqpmError: the name has another form, or the hub refuses: no login, no right to write.
-        OSError: no connection.
+        ConnectionError: the hub can't be reached.
     """
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError
@@ -127,4 +127,9 @@ def push(
             f"{constants.ENDPOINT} refuses to store {repo_id} ({reason}); log in with `hf auth login` as someone who "
             "may write there, or give a token"
         ) from None
+    except Exception as error:
+        # The library that speaks HTTP has errors of its own; which one it is, its version decides.
+        if not type(error).__module__.startswith(("httpx", "requests")):
+            raise
+        raise ConnectionError(f"{constants.ENDPOINT} can't be reached to store {repo_id} ({error})") from None
     return str(commit.commit_url)
