@@ -294,6 +294,14 @@ def test_the_written_configuration_reproduces_the_run(birds, finished, tmp_path)
     assert same_weights(weights(finished), weights(tmp_path / "again"))
 
 
+@pytest.mark.parametrize("place", [".", "run", "train/a/../../run"])
+def test_a_run_directory_among_the_images_is_refused(birds, place):
+    before = sorted(birds.rglob("*"))
+    with pytest.raises(ChiqpmError, match="lies in the folder of images"):
+        chiqpm.fit(birds, birds / place, config=CONFIG)
+    assert sorted(birds.rglob("*")) == before
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="files are locked elsewhere only")
 def test_two_programs_do_not_work_in_one_run_directory(birds, copy):
     lock = Lock(copy / ".lock")

@@ -357,6 +357,11 @@ class Run:
         return self._part_key("train")
 
     def _open(self, source: str | Path | Any) -> data.ImageTable:
+        if isinstance(source, (str, Path)) and self.out.resolve().is_relative_to(Path(source).resolve()):
+            raise ChiqpmError(
+                f"the run directory {self.out} lies in the folder of images {source}, where its figures would be taken "
+                "for a class; choose one outside"
+            )
         return data.open_source(
             source,
             replace(self.config.data, find_duplicates=True),
