@@ -294,6 +294,15 @@ def test_the_written_configuration_reproduces_the_run(birds, finished, tmp_path)
     assert same_weights(weights(finished), weights(tmp_path / "again"))
 
 
+@pytest.mark.parametrize(("asked", "kept"), [(50, 16), (16, 16), (9, 9)])
+def test_no_more_features_are_kept_than_all_classes_can_have(birds, tmp_path, caplog, asked, kept):
+    options = replace(CONFIG.assignment, kept_features=asked, features_per_class=2)
+    run = Run(birds, tmp_path / "run", replace(CONFIG, assignment=options))
+    assert run.config.assignment.kept_features == kept
+    said = "8 classes with 2 features each can use 16 features at most: 16 are kept, not 50" in caplog.text
+    assert said == (asked == 50)
+
+
 @pytest.mark.parametrize("place", [".", "run", "train/a/../../run"])
 def test_a_run_directory_among_the_images_is_refused(birds, place):
     before = sorted(birds.rglob("*"))

@@ -109,6 +109,7 @@ class Run:
         # One process reads the folder, so that all have the same table.
         self.table = self.processes.on_main(lambda: self._open(source))
         self.root = self.table.root
+        self._keep_what_can_be_used()
         self.processes.on_main(lambda: self.out.mkdir(parents=True, exist_ok=True))
         self.ledger = Ledger(self.out / "stages.json", self.processes)
 
@@ -367,6 +368,22 @@ class Run:
             replace(self.config.data, find_duplicates=True),
             progress=steps("reading images", quiet=self.quiet),
         )
+
+    def _keep_what_can_be_used(self) -> None:
+        """Keep no more features than all classes together can have."""
+        options, classes = self.config.assignment, len(self.table.classes)
+        usable = classes * options.features_per_class
+        if options.kept_features > usable > options.features_per_class:
+            if self.processes.is_main:
+                logger.warning(
+                    "%d classes with %d features each can use %d features at most: %d are kept, not %d",
+                    classes,
+                    options.features_per_class,
+                    usable,
+                    usable,
+                    options.kept_features,
+                )
+            self.config = replace(self.config, assignment=replace(options, kept_features=usable))
 
     def _divide(self, file: Path, *, written: bool) -> data.ImageTable:
         if written:
