@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 from itertools import combinations
+from unittest import mock
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
@@ -19,6 +20,7 @@ from chiqpm.data.birds import (
     render,
     swap,
 )
+from chiqpm.data.birds.canvas import Canvas
 from chiqpm.errors import ChiqpmError
 
 SPECIES = make_taxonomy(BirdsConfig()).species
@@ -33,6 +35,13 @@ def pixels(bird: BirdImage) -> NDArray[np.uint8]:
 def widened(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     grown = Image.fromarray(mask.astype(np.uint8) * 255).filter(ImageFilter.MaxFilter(2 * MARGIN + 1))
     return np.asarray(grown) > 0
+
+
+def where(species: dict[str, str], image_seed: int, part: str) -> NDArray[np.bool_]:
+    """Where a part shows, slivers of half a pixel included, for which a mask is too coarse."""
+    with mock.patch.object(Canvas, "labels", lambda canvas: np.asarray(canvas._labels)):
+        fine = render(species, image_seed).part_masks[part]
+    return widened(fine.reshape(160, 2, 160, 2).any(axis=(1, 3)))
 
 
 def random_species(rng: np.random.Generator) -> dict[str, str]:
@@ -72,21 +81,23 @@ def test_an_exchanged_attribute_changes_its_part_alone(image_seed: int, attribut
     rng = np.random.default_rng(seed)
     species = random_species(rng)
     first_value, second_value = rng.choice(ATTRIBUTE_VALUES[attribute], size=2, replace=False)
-    first = render(swap(species, attribute, str(first_value)), image_seed)
-    second = render(swap(species, attribute, str(second_value)), image_seed)
-    part = ATTRIBUTE_PART[attribute]
-    region = widened(first.part_masks[part] | second.part_masks[part])
+    part, region = ATTRIBUTE_PART[attribute], np.zeros((160, 160), dtype=bool)
+    both = [swap(species, attribute, str(value)) for value in (first_value, second_value)]
+    first, second = (render(one, image_seed) for one in both)
+    for one in both:
+        region |= where(one, image_seed, part)
     assert (pixels(first) == pixels(second))[~region].all()
     for other in set(PARTS) - {part}:
         assert (first.part_masks[other] == second.part_masks[other])[~region].all()
 
 
 @settings(max_examples=12, deadline=None)
+@example(image_seed=187, part="breast", seed=1)  # a breast that shows beside the neck by half a pixel
 @given(st.integers(0, 2**63 - 1), st.sampled_from(PARTS), st.integers(0, 2**32 - 1))
 def test_a_removed_part_leaves_the_rest_as_it_was(image_seed: int, part: str, seed: int) -> None:
     species = random_species(np.random.default_rng(seed))
     whole, without = render(species, image_seed), render(species, image_seed, remove=part)
-    region = widened(whole.part_masks[part])
+    region = where(species, image_seed, part)
     assert not without.part_masks[part].any()
     assert (pixels(whole) == pixels(without))[~region].all()
 
