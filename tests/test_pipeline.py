@@ -379,7 +379,7 @@ def test_divergence_names_the_step_and_keeps_the_last_good_epoch(birds, tmp_path
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"assignment": {"kept_features": 33}}, "kept_features"),
+        ({"assignment": {"kept_features": 20}, "backbone": {"head_channels": 16}}, "kept_features"),
         ({"assignment": {"features_per_class": 12}}, "features_per_class"),
         ({"assignment": {"kept_features": 3, "features_per_class": 2}}, "8 classes need"),
         ({"assignment": {"pair_density": 1.5}}, "pair_density"),

@@ -162,16 +162,17 @@ def test_a_preset_with_other_images(capsys, tmp_path):
 
 
 def test_a_preset_with_another_published_data_set(capsys, tmp_path):
+    folder = tmp_path / "cars"
     for part in ("train", "test"):
-        images(tmp_path / part)
+        images(folder / part)
         for name in ("jay", "owl"):
-            (tmp_path / part / name).rename(tmp_path / part / f"{name.title()} Sedan 2012")
-    assert open_folder(tmp_path, FitConfig().data).dataset == "cars"
-    code = main(["fit", str(tmp_path), "--out", str(tmp_path / "run"), "--preset", "cub-resnet50", "--quiet"])
+            (folder / part / name).rename(folder / part / f"{name.title()} Sedan 2012")
+    assert open_folder(folder, FitConfig().data).dataset == "cars"
+    code = main(["fit", str(folder), "--out", str(tmp_path / "run"), "--preset", "cub-resnet50", "--quiet"])
     assert code == 2
     message = capsys.readouterr().err
     assert "holds Stanford Cars, and CUB-200-2011 was asked for (by --dataset or by the preset)" in message
-    assert open_folder(tmp_path, config_file.from_dict({"data": {"dataset": "folder"}}).data).dataset == "folder"
+    assert open_folder(folder, config_file.from_dict({"data": {"dataset": "folder"}}).data).dataset == "folder"
 
 
 def test_pack(capsys, tmp_path):
