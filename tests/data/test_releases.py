@@ -419,9 +419,8 @@ def test_folders_stay_folders(tmp_path, make_cub, draw, caplog):
     assert as_folder.parts is None and as_folder.class_counts().tolist() == [8, 7, 6]
     assert not caplog.text
     open_folder(folder / "images", CONFIG)
-    assert f"images is a folder of CUB-200-2011, whose published division and classes go unused; give {folder}" in (
-        caplog.text
-    )
+    said = f"images lies in the folder of CUB-200-2011, whose published division and classes go unused; give {folder}"
+    assert said in caplog.text
     with pytest.raises(ChiqpmError, match=r"unknown data set 'cifar'; choose one of auto, folder, cub"):
         open_folder(folder, DataConfig(dataset="cifar"))
     with pytest.raises(FileNotFoundError, match="there is no folder"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -96,11 +97,12 @@ def find_reader(root: Path) -> Reader | None:
 
 def _point_out_above(root: Path) -> None:
     """Say so where a folder is a part of a published data set, whose own division would go unused unnoticed."""
-    above = root.resolve().parent
-    kind = next((kind for kind in _KINDS if kind.find(above) == above), None)
+    above, kind = root.resolve().parent, None
+    with suppress(OSError):  # of what lies above, some may be closed
+        kind = next((kind for kind in _KINDS if kind.find(above) == above), None)
     if kind is not None:
         _logger.warning(
-            "%s is a folder of %s, whose published division and classes go unused; give %s for them",
+            "%s lies in the folder of %s, whose published division and classes go unused; give %s for them",
             root,
             kind.release.title,
             above,
