@@ -31,7 +31,7 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, keep: Path 
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with naming(path):
+        with naming(path, temporary=temporary):
             with temporary.open("xb") as file:
                 write(file)
                 file.flush()
@@ -40,12 +40,9 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, keep: Path 
                 path.replace(keep)
             temporary.replace(path)
             sync_folder(path.parent)
-    except BaseException as error:
-        with suppress(OSError):
+    except BaseException:
+        with suppress(OSError):  # where it couldn't be made, it can't be taken away
             temporary.unlink()
-        if isinstance(error, OSError) and error.filename == str(temporary):
-            named = path.parent if isinstance(error, FileNotFoundError) else path
-            raise OSError(error.errno, error.strerror, str(named)) from None
         raise
 
 
@@ -58,9 +55,12 @@ class Lock:
     Args:
         path: the file, made if need be. Nothing else of this process may open and close it meanwhile: that ends a lock.
 
+    Attributes:
+        file: it, open to be read and appended to; closed with the release.
+
     Raises:
         BlockingIOError: somebody else has it.
-        OSError: it can't be opened for writing.
+        OSError: it can't be opened.
     """
 
     _held: ClassVar[set[Path]] = set()
@@ -69,18 +69,18 @@ class Lock:
         self._place = path.resolve()
         if self._place in self._held:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN), str(path))
-        self._file = path.open("ab")
+        self.file = path.open("a+b")
         try:
-            _lock(self._file)
+            _lock(self.file)
         except BaseException:
-            self._file.close()
+            self.file.close()
             raise
         self._held.add(self._place)
 
     def release(self) -> None:
         """Let others have it; the file stays."""
         self._held.discard(self._place)
-        self._file.close()
+        self.file.close()
 
 
 def _lock(file: BinaryIO) -> None:
@@ -96,14 +96,22 @@ def _lock(file: BinaryIO) -> None:
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Have an error of the system that says what is wrong, but not where, name a file: which disk is full."""
+def naming(path: Path, *, temporary: Path | None = None) -> Iterator[None]:
+    """Have an error of the system that says what is wrong, but not where, name a file: which disk is full.
+
+    Args:
+        path: the file.
+        temporary: what stands for it while it is written; errors name the file instead, or its folder where that
+            doesn't exist.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno is None or error.filename is not None:
+        is_temporary = error.filename is not None and error.filename == str(temporary)
+        if error.errno is None or not (error.filename is None or is_temporary):
             raise
-        raise OSError(error.errno, error.strerror, str(path)) from None
+        named = path.parent if is_temporary and isinstance(error, FileNotFoundError) else path
+        raise OSError(error.errno, error.strerror, str(named)) from None
 
 
 def sync_folder(folder: Path) -> None:

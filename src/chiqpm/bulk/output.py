@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from io import BufferedRandom
 from pathlib import Path
 
 from chiqpm.bulk.rows import Row, decode, encode, format_of, header, may_begin
@@ -31,7 +30,7 @@ class Output:
             self._lock = Lock(path)
         except BlockingIOError:
             raise ChiqpmError(f"another run is writing {path}; wait for it, or choose another file") from None
-        self._file: BufferedRandom = path.open("a+b")
+        self._file = self._lock.file
         if overwrite:
             self._file.truncate(0)
         self.num_rows = 0
