@@ -161,6 +161,11 @@ class AssignmentProblem:
         """C."""
         return int(self.similarity_FC.shape[1])
 
+    @property
+    def num_dead(self) -> int:
+        """How many features are dead: similarity 0 with every class."""
+        return int((self.similarity_FC == 0).all(axis=1).sum())
+
     def objective(self, selection_K: ArrayLike, weight_CK: ArrayLike) -> float:
         """Z of a selection and an assignment, feasible or not.
 
@@ -284,13 +289,12 @@ class AssignmentProblem:
         return selection.astype(np.int64), weight
 
     def _check_wishes(self) -> None:
-        dead = int((self.similarity_FC == 0).all(axis=1).sum())
         allowed = int(self.allowed_F.sum())
         if allowed < self.kept_features:
             raise ChiqpmError(
                 f"kept_features={self.kept_features} features are to be selected, but only {allowed} of "
-                f"{self.num_features} can be: {dead} are dead (never active, similarity 0 with every class) and "
-                f"{len(self.forbidden_features)} are forbidden. Keep fewer features or use a wider model."
+                f"{self.num_features} can be: {self.num_dead} are dead (never active, similarity 0 with every class) "
+                f"and {len(self.forbidden_features)} are forbidden. Keep fewer features or use a wider model."
             )
         per_class: dict[int, set[int]] = {}
         for c, f in self.required:

@@ -119,9 +119,8 @@ def solve(
         raise ChiqpmError(f"gap must be at least 0, received {gap}.")
     if not effort > 0:
         raise ChiqpmError(f"effort must be positive, received {effort}.")
-    dead = int((problem.similarity_FC == 0).all(axis=1).sum())
-    if dead:
-        _LOG.warning("%d of %d features are dead and can't be selected.", dead, problem.num_features)
+    if problem.num_dead:
+        _LOG.warning("%d of %d features are dead and can't be selected.", problem.num_dead, problem.num_features)
     separation = _separation(problem, separation_FP, separation_weight)
     began = time.monotonic()
     deadline = began + time_limit
