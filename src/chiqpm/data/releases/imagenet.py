@@ -159,6 +159,7 @@ def _meta(root: Path, file: Path) -> list[tuple[Any, ...]]:
 
 def _find(root: Path, folder: Path, name: Path) -> Path | None:
     # Kaggle's files lie beside ILSVRC, of which `root` may be an inner folder.
-    beside = folder.resolve().parents[:3] if folder.resolve().parts[-2:] == _PICTURES.parts else ()
+    whole = folder.resolve()
+    beside = whole.parents[:3] if whole.parts[-2:] == _PICTURES.parts else ()
     places = (place / kit / name for place in (root, folder, *beside) for kit in _DEVKITS)
     return next((place for place in places if place.is_file()), None)
