@@ -80,6 +80,7 @@ def test_the_command_writes_what_computes_as_pytorch_does(make_classifier, tmp_p
         for coverage in (0.5, 0.9):
             prediction = classifier.predict(file.parent / "new.jpg", coverage)
             found = consume(file.parent, coverage)
+            assert found["about"]["input"]["resize"] == "squash"
             assert found["about"]["classes"][found["label"]] == prediction.label
             assert set(found["prediction_set"]) == set(prediction.prediction_set)
             assert found["path"] == [feature.index for feature in prediction.explanation.features]
