@@ -16,8 +16,11 @@ from torch import nn
 import chiqpm
 from chiqpm import config_file
 from chiqpm.cli import main
+from chiqpm.errors import ChiqpmError
 from chiqpm.experiments import cost
+from chiqpm.losses import feature_diversity_loss
 from chiqpm.pipeline import fit
+from chiqpm.statistics import FeatureStatistics
 
 GPU = torch.device("cuda", 0)
 
@@ -66,6 +69,49 @@ def test_steps_and_passes_wait_for_the_gpu_at_their_end_only(emulated_gpu, monke
         cost.measure_cost(setting)
     assert waits[cost.PLAIN] == waits[cost.DENSE] == waits[cost.SPARSE] == waits[cost.EVALUATION] == 1
     assert waits[cost.STATISTICS] <= 3  # three results, all computed when the first is fetched
+
+
+def _statistics_of(batches, device):
+    counted = FeatureStatistics(5, 3)
+    for maps, labels in batches:
+        counted.update(maps.to(device, memory_format=torch.channels_last), labels)
+    return counted
+
+
+def test_statistics_counted_on_a_gpu_are_those_of_the_cpu(gpu):
+    torch.manual_seed(0)
+    batches = [(torch.rand(8, 5, 4, 4).relu_(), torch.arange(8) % 3) for _ in range(3)]
+    batches[0][0][0] = 0  # an image without any activation
+    here = _statistics_of(batches, "cpu")
+    with gpu():
+        there, part = _statistics_of(batches[:2], "cuda"), _statistics_of(batches[2:], "cuda")
+        there.merge(part)
+        with pytest.raises(ChiqpmError, match="not finite"):
+            part.update(torch.full((1, 5, 4, 4), torch.nan, device="cuda"), torch.tensor([0]))
+    np.testing.assert_array_equal(there.count_C, here.count_C)
+    for name in ("sum_CF", "square_CF", "locality_F", "edge_F"):
+        np.testing.assert_allclose(getattr(there, name), getattr(here, name), rtol=1e-6)
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_diversity_loss_is_on_a_gpu_what_it_is_on_a_cpu(gpu, dtype, layout):
+    torch.manual_seed(0)
+    maps, logits, weight = torch.randn(4, 6, 5, 5).relu().to(dtype), torch.randn(4, 3), torch.randn(3, 6)
+    maps[0] = 0
+    weight[1, 2] = 0
+
+    def compute(device):
+        own, row = maps.to(device, memory_format=layout).requires_grad_(), weight.to(device).requires_grad_()
+        loss = feature_diversity_loss(own, logits.to(device), row)
+        loss.backward()
+        return [value.detach().float().cpu() for value in (loss, own.grad, row.grad)]
+
+    with gpu():
+        there = compute("cuda")
+    tolerance = {"rtol": 1e-5, "atol": 1e-7} if dtype == torch.float32 else {"rtol": 0.01, "atol": 1e-5}
+    for one, other in zip(there, compute("cpu"), strict=True):
+        torch.testing.assert_close(one, other, **tolerance)
 
 
 @pytest.mark.slow

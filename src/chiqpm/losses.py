@@ -39,11 +39,22 @@ def feature_diversity_loss(
         ChiqpmError: the shapes don't belong together.
     """
     _check_shapes(maps_BFHW, logits_BC, weight_CF)
+    # Not by indexing, whose gradient sorts the indices: a dozen kernels on a GPU.
+    row_BF = weight_CF.index_select(0, logits_BC.detach().argmax(dim=1))
+    return diversity_of_rows(maps_BFHW, unit_rows(row_BF), beta)
+
+
+def unit_rows(weight_CF: torch.Tensor) -> torch.Tensor:
+    """Return ŵ, the rows |W[c]| divided by their lengths."""
+    magnitude_CF = weight_CF.abs()
+    return magnitude_CF / (magnitude_CF.norm(dim=1, keepdim=True) + 1e-5)
+
+
+def diversity_of_rows(maps_BFHW: torch.Tensor, unit_row_BF: torch.Tensor, beta: float) -> torch.Tensor:
+    """Return the Feature Diversity Loss from the rows ŵ of the predicted classes."""
     cells, position, _ = flat_cells(maps_BFHW)
-    row_BF = weight_CF[logits_BC.detach().argmax(dim=1)].abs()
-    unit_row_BF = row_BF / (row_BF.norm(dim=1, keepdim=True) + 1e-5)
     diversity_B: torch.Tensor = _Diversity.apply(cells, unit_row_BF, position)
-    return -beta * diversity_B.sum() / len(maps_BFHW)
+    return diversity_B.sum() * (-beta / len(maps_BFHW))
 
 
 def feature_grounding_loss(
@@ -77,12 +88,20 @@ def feature_grounding_loss(
     own_BK = weight_CK[target_B]
     if check_classes:
         check_grounding(own_BK)
-    own_count_B = own_BK.sum(dim=1)
-    other_count_B = features_BK.shape[1] - own_count_B
-    inside_B = (features_BK * own_BK).sum(dim=1) / own_count_B
-    outside_B = 2 * (features_BK * (1 - own_BK)).sum(dim=1) / other_count_B
-    largest_B = features_BK.abs().amax(dim=1).clamp_min(0.01)
-    return ((outside_B - inside_B) / largest_B).mean()
+    return grounding_of_rows(features_BK, grounding_coefficients(own_BK))
+
+
+def grounding_coefficients(weight_CK: torch.Tensor) -> torch.Tensor:
+    """Return what `out - in` multiplies the features with, for each row of the assignment (C, K)."""
+    own_count_C1 = weight_CK.sum(dim=1, keepdim=True)
+    other_count_C1 = weight_CK.shape[1] - own_count_C1
+    return 2 * (1 - weight_CK) / other_count_C1 - weight_CK / own_count_C1
+
+
+def grounding_of_rows(features_BK: torch.Tensor, coefficient_BK: torch.Tensor) -> torch.Tensor:
+    """Return the Feature Grounding Loss from the coefficients of the true classes."""
+    difference_B = (features_BK * coefficient_BK).sum(dim=1)
+    return (difference_B / features_BK.abs().amax(dim=1).clamp_min(0.01)).mean()
 
 
 def check_grounding(weight_CK: torch.Tensor) -> None:
@@ -115,24 +134,26 @@ class _Diversity(torch.autograd.Function):
     def forward(ctx: Any, cells: torch.Tensor, unit_row_BF: torch.Tensor, position: int) -> torch.Tensor:
         precision = at_least_float32(cells)
         mean_BF = cells.mean(dim=position, dtype=precision)
-        gain_BF = _relative(mean_BF) * unit_row_BF
-        weighted = cells.softmax(dim=position, dtype=precision).mul_(gain_BF.unsqueeze(position))
+        largest_B1 = mean_BF.amax(dim=1, keepdim=True)
+        scale_BF = mean_BF / largest_B1.clamp_min(_LEAST)
+        gain_BF = scale_BF * unit_row_BF
+        weighted = _softmax(cells, position, precision, gain_BF)
         peak_BP, winner_BP = weighted.max(dim=3 - position)
         ctx.position, ctx.dtype = position, cells.dtype
-        ctx.save_for_backward(weighted, peak_BP, winner_BP, mean_BF, unit_row_BF)
+        ctx.save_for_backward(weighted, peak_BP, winner_BP, mean_BF, largest_B1, scale_BF, gain_BF, unit_row_BF)
         return peak_BP.sum(dim=1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
-        weighted, peak_BP, winner_BP, mean_BF, unit_row_BF = ctx.saved_tensors
+        weighted, peak_BP, winner_BP, mean_BF, largest_B1, scale_BF, gain_BF, unit_row_BF = ctx.saved_tensors
         position, feature = ctx.position, 3 - ctx.position
-        scale_BF = _relative(mean_BF)
-        gain_BP = (scale_BF * unit_row_BF).gather(1, winner_BP)
-        probability_BP = (peak_BP / gain_BP).where(gain_BP > 0, 0.0)
+        # A gain of 0 has a peak of 0, and no probability counts.
+        probability_BP = peak_BP / gain_BF.gather(1, winner_BP).clamp_min(torch.finfo(peak_BP.dtype).tiny)
         total_BF = torch.zeros_like(mean_BF).scatter_add_(1, winner_BP, probability_BP * slope_B[:, None])
         # What reaches each cell through the mean of its map.
-        shift_BF = _through_relative(total_BF * unit_row_BF, mean_BF, scale_BF) / weighted.shape[position]
+        slope_BF = total_BF * unit_row_BF
+        shift_BF = _through_relative(slope_BF, mean_BF, largest_B1, scale_BF) / weighted.shape[position]
         gradient = torch.empty_like(weighted, dtype=ctx.dtype)
         torch.addcmul(shift_BF.unsqueeze(position), weighted, total_BF.unsqueeze(position), value=-1, out=gradient)
         own_BP = shift_BF.gather(1, winner_BP) + peak_BP * (slope_B[:, None] - total_BF.gather(1, winner_BP))
@@ -140,18 +161,29 @@ class _Diversity(torch.autograd.Function):
         return gradient, total_BF * scale_BF, None
 
 
-def _relative(mean_BF: torch.Tensor) -> torch.Tensor:
-    """Return the means relative to the largest of the sample; 0 for a sample without any activation."""
-    return mean_BF / mean_BF.amax(dim=1, keepdim=True).clamp_min(1e-6)
+_LEAST = 1e-6
+"""Means are relative to the largest of the sample, or to this: they are 0 for a sample without any activation."""
 
 
-def _through_relative(slope_BF: torch.Tensor, mean_BF: torch.Tensor, scale_BF: torch.Tensor) -> torch.Tensor:
-    """Return the gradient of `_relative` for the means; equal largest ones share theirs, as autograd has it."""
-    largest_B1 = mean_BF.amax(dim=1, keepdim=True)
-    is_largest_BF = ((mean_BF == largest_B1) & (largest_B1 >= 1e-6)).to(mean_BF.dtype)
-    share_BF = is_largest_BF / is_largest_BF.sum(dim=1, keepdim=True).clamp_min(1)
-    lost_B1 = (slope_BF * scale_BF).sum(dim=1, keepdim=True)
-    return (slope_BF - share_BF * lost_B1) / largest_B1.clamp_min(1e-6)
+def _softmax(cells: torch.Tensor, position: int, precision: torch.dtype, factor_BF: torch.Tensor) -> torch.Tensor:
+    """Return the softmax over the positions, times a factor for each map.
+
+    On a GPU torch's own is slow along the middle of three axes: it took twice as long as these steps.
+    """
+    if cells.device.type == "cpu" or position == 2:
+        return cells.softmax(dim=position, dtype=precision).mul_(factor_BF.unsqueeze(position))
+    largest = cells.amax(dim=position, keepdim=True)
+    grown = (cells - largest.to(precision)).exp_()
+    return grown.mul_(factor_BF.unsqueeze(position) / grown.sum(dim=position, keepdim=True))
+
+
+def _through_relative(
+    slope_BF: torch.Tensor, mean_BF: torch.Tensor, largest_B1: torch.Tensor, scale_BF: torch.Tensor
+) -> torch.Tensor:
+    """Return the gradient of `scale_BF` for the means; equal largest ones share theirs, as autograd has it."""
+    is_largest_BF = ((mean_BF == largest_B1) & (largest_B1 >= _LEAST)).to(mean_BF.dtype)
+    lost_B1 = (slope_BF * scale_BF).sum(dim=1, keepdim=True) / is_largest_BF.sum(dim=1, keepdim=True).clamp_min(1)
+    return torch.addcmul(slope_BF, is_largest_BF, lost_B1, value=-1) / largest_B1.clamp_min(_LEAST)
 
 
 def _check_shapes(maps_BFHW: torch.Tensor, logits_BC: torch.Tensor, weight_CF: torch.Tensor) -> None:

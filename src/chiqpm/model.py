@@ -6,10 +6,11 @@ features, C classes, H×W grid.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 
 from chiqpm.errors import ChiqpmError
 from chiqpm.pooling import check_share, pool_maps
@@ -125,7 +126,7 @@ class CHiQPM(nn.Module):
 
     def head(self, maps_BFHW: torch.Tensor) -> Output:
         """Classify feature maps (B, F, H, W) of the whole backbone, of any precision; it computes in its own."""
-        maps_BKHW = maps_BFHW[:, self.selection_K].to(self.weight_CK.dtype)
+        maps_BKHW = _keep_maps(maps_BFHW, self.selection_K).to(self.weight_CK.dtype)
         features_BK = self.normalise(pool_maps(maps_BKHW, self.pooled_share))
         return Output(features_BK @ self.weight_CK.T, features_BK, maps_BKHW)
 
@@ -137,6 +138,30 @@ class CHiQPM(nn.Module):
         if self.rectify:
             features_BK = features_BK.relu()
         return features_BK if self.dropout_place == "pooled" else self.dropout(features_BK)
+
+
+def _keep_maps(maps_BFHW: torch.Tensor, selection_K: torch.Tensor) -> torch.Tensor:
+    if torch.is_grad_enabled() and maps_BFHW.requires_grad:
+        kept_BKHW: torch.Tensor = _KeepMaps.apply(maps_BFHW, selection_K)  # type: ignore[no-untyped-call]
+        return kept_BKHW
+    return maps_BFHW[:, selection_K]
+
+
+class _KeepMaps(torch.autograd.Function):
+    """Indexing by indices that are distinct: its gradient is copied, where torch has to sort and add."""
+
+    @staticmethod
+    def forward(ctx: Any, maps_BFHW: torch.Tensor, selection_K: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(selection_K)
+        ctx.like = torch.empty_like(maps_BFHW, device="meta")
+        return maps_BFHW[:, selection_K]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope_BKHW: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (selection_K,) = ctx.saved_tensors
+        gradient = torch.zeros_like(ctx.like, device=slope_BKHW.device)
+        return gradient.index_copy_(1, selection_K, slope_BKHW.to(gradient.dtype)), None
 
 
 def _num_features(backbone: nn.Module) -> int:

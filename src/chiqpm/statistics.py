@@ -10,6 +10,7 @@ import logging
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,7 @@ class FeatureStatistics:
         self.square_CF = np.zeros((num_classes, num_features))
         self.locality_F = np.zeros(num_features)
         self.edge_F = np.zeros(num_features)
+        self._on_gpu: _SumsOnGpu | None = None
 
     def update(self, maps_BFHW: torch.Tensor, labels_B: torch.Tensor) -> None:
         """Add a batch.
@@ -90,17 +92,35 @@ class FeatureStatistics:
         maps_BFHW = maps_BFHW.detach().float()
         pooled_BF = pool_maps(maps_BFHW, self.share)
         sharpness_BF, on_border_BF = _peaks(maps_BFHW)
+        if maps_BFHW.device.type == "cuda":
+            self._update_on_gpu(pooled_BF.double(), sharpness_BF, on_border_BF, labels_B)
+            return
         pooled, sharpness, on_border = (tensor.cpu().double() for tensor in (pooled_BF, sharpness_BF, on_border_BF))
-        if not bool(pooled.isfinite().all()):
-            raise ChiqpmError("the feature maps contain values that are not finite; the dense model has diverged")
-        total_B1 = pooled.sum(dim=1, keepdim=True)
-        share = (pooled / total_B1).where(total_B1 > 0, 0.0)
+        _check_finite(pooled)
+        share = _share(pooled)
         self.locality_F += (share * sharpness).sum(dim=0).numpy()
         self.edge_F -= (share * on_border).sum(dim=0).numpy()
         labels = labels_B.cpu()
         self.count_C += np.bincount(labels.numpy(), minlength=self.num_classes)
         torch.from_numpy(self.sum_CF).index_add_(0, labels, pooled)
         torch.from_numpy(self.square_CF).index_add_(0, labels, pooled.square())
+
+    def _update_on_gpu(
+        self, pooled_BF: torch.Tensor, sharpness_BF: torch.Tensor, on_border_BF: torch.Tensor, labels_B: torch.Tensor
+    ) -> None:
+        """Add a batch where it is: a GPU would wait for sums of this size on a CPU."""
+        if self._on_gpu is None:
+            self._on_gpu = _SumsOnGpu(self.num_classes, self.num_features, pooled_BF.device)
+        _check_finite(pooled_BF)
+        self._on_gpu.add(pooled_BF, sharpness_BF, on_border_BF, labels_B)
+        self.count_C += np.bincount(labels_B.cpu().numpy(), minlength=self.num_classes)
+
+    def _fetch(self) -> None:
+        """Bring here what was summed on a GPU."""
+        if self._on_gpu is not None:
+            for name in ("sum_CF", "square_CF", "locality_F", "edge_F"):
+                setattr(self, name, getattr(self, name) + getattr(self._on_gpu, name).cpu().numpy())
+            self._on_gpu = None
 
     def merge(self, other: FeatureStatistics) -> None:
         """Add the sums of another part of the images, counted elsewhere.
@@ -112,6 +132,8 @@ class FeatureStatistics:
         theirs = (other.num_features, other.num_classes, other.share)
         if own != theirs:
             raise ChiqpmError(f"can't merge statistics of (features, classes, pooled share) {own} with {theirs}")
+        self._fetch()
+        other._fetch()
         self.count_C += other.count_C
         self.sum_CF += other.sum_CF
         self.square_CF += other.square_CF
@@ -124,6 +146,7 @@ class FeatureStatistics:
         Args:
             add: from an array to its sum over all processes, which must call this together.
         """
+        self._fetch()
         for name in ("count_C", "sum_CF", "square_CF", "locality_F", "edge_F"):
             setattr(self, name, add(getattr(self, name)))
 
@@ -135,6 +158,7 @@ class FeatureStatistics:
         Raises:
             ChiqpmError: a class has no image yet.
         """
+        self._fetch()
         if (self.count_C == 0).any():
             missing = np.flatnonzero(self.count_C == 0)
             raise ChiqpmError(
@@ -178,6 +202,40 @@ class FeatureStatistics:
                 f"labels must lie in [0, {self.num_classes}), received values from {int(labels_B.min())} to "
                 f"{int(labels_B.max())}"
             )
+
+
+class _SumsOnGpu:
+    """The sums of `FeatureStatistics` on a GPU, in double precision.
+
+    Sums over classes are products with a matrix of ones and zeros, which add in the same order every time.
+    """
+
+    def __init__(self, num_classes: int, num_features: int, device: torch.device) -> None:
+        self.sum_CF = torch.zeros(num_classes, num_features, dtype=torch.float64, device=device)
+        self.square_CF = torch.zeros_like(self.sum_CF)
+        self.locality_F, self.edge_F = torch.zeros_like(self.sum_CF[0]), torch.zeros_like(self.sum_CF[0])
+
+    def add(
+        self, pooled_BF: torch.Tensor, sharpness_BF: torch.Tensor, on_border_BF: torch.Tensor, labels_B: torch.Tensor
+    ) -> None:
+        labels_B = labels_B.to(pooled_BF.device, non_blocking=True)
+        one_CB = pooled_BF.new_zeros(len(self.sum_CF), len(labels_B)).scatter_(0, labels_B[None], 1.0)
+        self.sum_CF.addmm_(one_CB, pooled_BF)
+        self.square_CF.addmm_(one_CB, pooled_BF.square())
+        share_BF = _share(pooled_BF)
+        self.locality_F += (share_BF * sharpness_BF).sum(dim=0)
+        self.edge_F -= (share_BF * on_border_BF).sum(dim=0)
+
+
+def _check_finite(pooled_BF: torch.Tensor) -> None:
+    if not bool(pooled_BF.isfinite().all()):
+        raise ChiqpmError("the feature maps contain values that are not finite; the dense model has diverged")
+
+
+def _share(pooled_BF: torch.Tensor) -> torch.Tensor:
+    """Return each feature's share of the activation of its image; 0 where nothing is active."""
+    total_B1 = pooled_BF.sum(dim=1, keepdim=True)
+    return (pooled_BF / total_B1).where(total_B1 > 0, 0.0)
 
 
 def redundancy(similarity_FC: Array) -> Array:
@@ -260,7 +318,12 @@ def _peaks(maps_BFHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     cells, axis, _ = flat_cells(maps_BFHW)
     peak, position_BF = cells.max(dim=axis, keepdim=True)
     sharpness_BF = (cells - peak).exp_().sum(dim=axis).reciprocal()
-    cell = torch.arange(height * width, device=maps_BFHW.device)
-    row, column = cell // width, cell % width
-    on_border = (row == 0) | (row == height - 1) | (column == 0) | (column == width - 1)
-    return sharpness_BF, on_border[position_BF.squeeze(axis)]
+    return sharpness_BF, _border(height, width, maps_BFHW.device)[position_BF.squeeze(axis)]
+
+
+@lru_cache(maxsize=8)
+def _border(height: int, width: int, device: torch.device) -> torch.Tensor:
+    """Whether each cell (H·W,) lies on the outermost ring."""
+    inside = torch.zeros(height, width, dtype=torch.bool)
+    inside[1:-1, 1:-1] = True
+    return (~inside).flatten().to(device)

@@ -35,6 +35,7 @@ from chiqpm.files import write_json
 from chiqpm.model import CHiQPM, DenseClassifier
 from chiqpm.processes import Processes
 from chiqpm.statistics import FeatureStatistics
+from chiqpm.training.batch_norm import BatchCounts
 from chiqpm.training.dropout import SharedDropout
 from chiqpm.training.optimiser import build_optimiser
 from chiqpm.training.share import Batch, Rows
@@ -127,8 +128,10 @@ def _sparse(setting: Setting, processes: Processes) -> CHiQPM:
 def _plain_step(
     model: DenseClassifier, setting: Setting, images: torch.Tensor, labels: torch.Tensor
 ) -> Callable[[], None]:
-    """As anyone would write it: torch alone."""
-    optimiser = build_optimiser(model.train(), model.classifier.parameters(), _SGD)
+    """As anyone would write it: torch alone, as it is."""
+    optimiser = torch.optim.SGD(
+        model.train().parameters(), lr=_SGD.lr, momentum=_SGD.momentum, weight_decay=_SGD.weight_decay
+    )
     half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(setting.precision)
 
     def step() -> None:
@@ -148,8 +151,8 @@ def _own_step(
     """As the training loop does it."""
     model.dropout = SharedDropout(model.dropout.p)
     optimiser = build_optimiser(model.train(), [], _SGD)
-    forward = Forward(model, loss, cached=False)
-    stepper = Stepper(forward, optimiser, processes, dropouts=[model.dropout], accumulation=1)
+    forward, counts = Forward(model, loss, cached=False), BatchCounts(model).__enter__()
+    stepper = Stepper(forward, optimiser, processes, dropouts=[model.dropout], accumulation=1, counts=counts)
     batch = Batch(images, labels, Rows(0, len(labels)))
 
     def step() -> None:

@@ -81,3 +81,39 @@ class _Sum(torch.autograd.Function):
         total = gradients[0].clone()
         dist.all_reduce(total)
         return total
+
+
+class BatchCounts:
+    """Counts the batches of all batch norms at once, for the time of a training.
+
+    Each counts its own, by a kernel of its own: a step of ResNet50 has 53 of them, and is bound by their number on a
+    GPU. The counts are still theirs, in every state that is kept; only their forward pass doesn't see them.
+
+    Args:
+        model: whose batch norms; where the count determines how they average, it is left to them.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.norms = [
+            module
+            for module in model.modules()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm)
+            and not isinstance(module, (nn.SyncBatchNorm, _GlobalBatchNorm))
+            and module.momentum is not None
+            and module._buffers.get("num_batches_tracked") is not None
+        ]
+
+    def __enter__(self) -> BatchCounts:
+        for norm in self.norms:
+            norm.__dict__["num_batches_tracked"] = None
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for norm in self.norms:
+            del norm.__dict__["num_batches_tracked"]
+
+    def add(self) -> None:
+        """Count a batch in those that learn."""
+        counts = [norm._buffers["num_batches_tracked"] for norm in self.norms if norm.training]
+        if counts:
+            torch._foreach_add_(counts, 1)

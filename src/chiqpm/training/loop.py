@@ -19,7 +19,7 @@ from chiqpm.errors import ChiqpmError
 from chiqpm.model import CHiQPM, DenseClassifier
 from chiqpm.processes import Processes
 from chiqpm.progress import bar
-from chiqpm.training.batch_norm import synchronise_batch_norm
+from chiqpm.training.batch_norm import BatchCounts, synchronise_batch_norm
 from chiqpm.training.batches import Batches
 from chiqpm.training.checkpoint import Checkpoint, random_state, set_random_state
 from chiqpm.training.dropout import shared_dropout
@@ -123,7 +123,7 @@ def run(training: Training, *, checkpoint: Path | None = None, key: str = "", qu
     share.check(training.batches.images // len(training.batches))
     if processes.count > 1 and processes.compute.sync_batch_norm:
         synchronise_batch_norm(training.model, processes.device)
-    with shared_dropout(training.model) as dropouts:
+    with shared_dropout(training.model) as dropouts, BatchCounts(training.model) as counts:
         optimiser = build_optimiser(
             training.model,
             training.head_parameters,
@@ -141,6 +141,7 @@ def run(training: Training, *, checkpoint: Path | None = None, key: str = "", qu
             processes,
             dropouts=dropouts,
             accumulation=share.accumulation,
+            counts=counts,
         )
         try:
             records = _Round(training, share, stepper, kept).run(found, quiet=quiet)

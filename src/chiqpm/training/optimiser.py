@@ -37,9 +37,12 @@ def build_optimiser(
     groups = [group for group in groups if group["params"]]
     if not groups:
         raise ChiqpmError(f"{name}: nothing to train; unfreeze a part of the backbone or add a head")
+    # One kernel for all parameters instead of one for each operation; None is torch's choice, for other devices.
+    fused = True if all(parameter.device.type == "cuda" for parameter in trained) else None
     if config.name == "adamw":
-        return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
-    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+        return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, fused=fused)
+    momentum, decay = config.momentum, config.weight_decay
+    return torch.optim.SGD(groups, lr=config.lr, momentum=momentum, weight_decay=decay, fused=fused)
 
 
 def build_schedule(config: OptimiserConfig, *, epochs: int, steps: int) -> Callable[[int], float]:

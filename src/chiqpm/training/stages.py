@@ -9,7 +9,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from chiqpm.config import DenseConfig, FineTuneConfig
-from chiqpm.losses import check_grounding, feature_diversity_loss, feature_grounding_loss
+from chiqpm.losses import (
+    check_grounding,
+    diversity_of_rows,
+    feature_diversity_loss,
+    grounding_coefficients,
+    grounding_of_rows,
+    unit_rows,
+)
 from chiqpm.model import CHiQPM, DenseClassifier, Output
 from chiqpm.processes import Processes
 from chiqpm.training.batches import Batches
@@ -37,11 +44,16 @@ def sparse_loss(model: CHiQPM, dense: DenseConfig, config: FineTuneConfig) -> Lo
     if config.grounding_weight and config.grounding_epochs:
         check_grounding(model.weight_CK)
 
+    # The assignment is fixed, and so is what both losses take from it: `feature_diversity_loss` and
+    # `feature_grounding_loss` compute it anew, with a dozen kernels that a step on a GPU would wait for.
+    unit_CK, coefficient_CK = unit_rows(model.weight_CK), grounding_coefficients(model.weight_CK)
+
     def loss(output: Output, labels_B: torch.Tensor, epoch: int) -> torch.Tensor:
         total = F.cross_entropy(output.logits, labels_B, label_smoothing=dense.label_smoothing)
-        total = total + feature_diversity_loss(output.maps, output.logits, model.weight_CK, dense.diversity_weight)
+        unit_BK = unit_CK[output.logits.detach().argmax(dim=1)]
+        total = total + diversity_of_rows(output.maps, unit_BK, dense.diversity_weight)
         if config.grounding_weight and epoch < config.grounding_epochs:
-            grounding = feature_grounding_loss(output.features, labels_B, model.weight_CK, check_classes=False)
+            grounding = grounding_of_rows(output.features, coefficient_CK[labels_B])
             total = total + config.grounding_weight * grounding
         return total
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from chiqpm.model import CHiQPM, DenseClassifier, Output
 from chiqpm.processes import Processes
+from chiqpm.training.batch_norm import BatchCounts
 from chiqpm.training.batches import memory_layout
 from chiqpm.training.dropout import SharedDropout
 from chiqpm.training.share import Batch
@@ -71,6 +72,7 @@ class Stepper:
         processes: those that train together.
         dropouts: the head's, told which rows of the batch they see.
         accumulation: parts of the batch for this process.
+        counts: of the batches that its batch norms have seen.
     """
 
     def __init__(
@@ -81,8 +83,9 @@ class Stepper:
         *,
         dropouts: Iterable[SharedDropout],
         accumulation: int,
+        counts: BatchCounts,
     ) -> None:
-        self.processes, self.accumulation = processes, accumulation
+        self.processes, self.accumulation, self.counts = processes, accumulation, counts
         # accelerate changes `forward` itself, which then computes in mixed precision.
         self.exact = Forward(forward.model, forward.loss, cached=forward.cached)
         self.forward, self.optimiser = processes.accelerator.prepare(forward, optimiser)
@@ -123,9 +126,11 @@ class Stepper:
                 dropout.rows = part.rows
             with nullcontext() if is_last else accelerator.no_sync(self.forward):
                 loss, correct = self.forward(inputs, labels_B, epoch)
-                weighted = loss * (len(labels_B) / total)
+                self.counts.add()
+                weighted = _times(loss, len(labels_B) / total)
                 # accelerate divides by a number of its own, which `accelerate launch` may set.
-                accelerator.backward(weighted * (self.processes.count * accelerator.gradient_accumulation_steps))
+                factor = self.processes.count * accelerator.gradient_accumulation_steps
+                accelerator.backward(_times(weighted, factor))
             self._newest = part
             sums += torch.stack([weighted.detach(), correct.float()])
         return sums, total
@@ -141,3 +146,7 @@ class Stepper:
         with torch.inference_mode():
             loss, _ = self.exact(part.inputs.to(device), part.labels.to(device), epoch)
         return float(self.processes.add(loss)) / self.processes.count
+
+
+def _times(value: torch.Tensor, factor: float) -> torch.Tensor:
+    return value if factor == 1 else value * factor
