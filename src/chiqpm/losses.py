@@ -54,7 +54,8 @@ def diversity_of_rows(maps_BFHW: torch.Tensor, unit_row_BF: torch.Tensor, beta: 
     """Return the Feature Diversity Loss from the rows ŵ of the predicted classes."""
     cells, position, _ = flat_cells(maps_BFHW)
     diversity_B: torch.Tensor = _Diversity.apply(cells, unit_row_BF, position)
-    return diversity_B.sum() * (-beta / len(maps_BFHW))
+    loss: torch.Tensor = diversity_B.sum() * (-beta / len(maps_BFHW))
+    return loss
 
 
 def feature_grounding_loss(

@@ -142,7 +142,7 @@ class CHiQPM(nn.Module):
 
 def _keep_maps(maps_BFHW: torch.Tensor, selection_K: torch.Tensor) -> torch.Tensor:
     if torch.is_grad_enabled() and maps_BFHW.requires_grad:
-        kept_BKHW: torch.Tensor = _KeepMaps.apply(maps_BFHW, selection_K)  # type: ignore[no-untyped-call]
+        kept_BKHW: torch.Tensor = _KeepMaps.apply(maps_BFHW, selection_K)
         return kept_BKHW
     return maps_BFHW[:, selection_K]
 

@@ -136,6 +136,26 @@ def test_workers_change_nothing(whole, classifier, mixed, tmp_path):
     assert out.read_bytes() == whole.read_bytes()
 
 
+def test_a_continued_run_computes_with_as_many_threads_as_the_whole_one(classifier, pictures, monkeypatch, tmp_path):
+    """Threads decide last digits, and workers take theirs: few pictures that are left must not mean fewer workers."""
+    chosen = []
+
+    def load(*arguments, workers, **options):
+        chosen.append(workers)
+        return load_chunks(*arguments, workers=0, **options)
+
+    monkeypatch.setattr("chiqpm.bulk.run.load_chunks", load)
+    monkeypatch.setattr("chiqpm.bulk.run.count_cores", lambda: 4)
+    monkeypatch.setattr("chiqpm.loading._FEW_IMAGES", 9)
+    out = tmp_path / "all.csv"
+    predict_files(classifier, [pictures], out, batch_size=4)
+    whole = out.read_bytes()
+    out.write_bytes(b"".join(whole.splitlines(keepends=True)[:10]))
+    predict_files(classifier, [pictures], out, batch_size=4)
+    assert out.read_bytes() == whole
+    assert chosen[0] > 0 and chosen == [chosen[0]] * 2
+
+
 def test_another_job_does_not_mix_with_a_file(whole, make_classifier, mixed, pictures, tmp_path):
     classifier = make_classifier()
     out = Path(shutil.copy(whole, tmp_path))

@@ -113,7 +113,28 @@ def flip(data):
     return data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :]
 
 
-@pytest.mark.parametrize("damage", [flip, lambda data: data[:-9], lambda data: b"", lambda data: b"\x08" * 30])
+def in_header(old, new):
+    """Change what a state says besides its numbers."""
+
+    def damage(data):
+        assert data.count(old) == 1 and len(old) == len(new)
+        return data.replace(old, new)
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        flip,
+        lambda data: data[:-9],
+        lambda data: b"",
+        lambda data: b"\x08" * 30,
+        in_header(rb"\"step\": 3", rb"\"step\": 1"),
+        in_header(rb"\"step\": 3", rb"\"step\": x"),
+        in_header(rb"\"key\": \"k\"", rb"\"key\": \"j\""),
+    ],
+)
 def test_of_a_damaged_checkpoint_the_one_before_is_used(small, tmp_path, monkeypatch, caplog, damage):
     caplog.set_level(logging.INFO)
     file, whole = tmp_path / "c.safetensors", train(small, None)[0]

@@ -110,7 +110,8 @@ def predict_files(
             classifier.transform,
             size=batch_size,
             max_pixels=classifier.data_config.max_pixels,
-            workers=_workers(total - first) if workers is None else workers,
+            # By the pictures in all: workers take cores from torch, and the last digits depend on its threads.
+            workers=_workers(total) if workers is None else workers,
         )
         with closing(chunks), bar(total, "predicting", quiet=quiet, initial=done) as progress:
             for chunk in chunks:

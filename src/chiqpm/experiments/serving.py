@@ -134,7 +134,8 @@ def _batches(classifier: Classifier, setting: Setting) -> dict[str, Any]:
     side = setting.image_size
     images = torch.randn(BATCH, 3, side, side, generator=torch.Generator().manual_seed(0))
     images = images.to(classifier.device, memory_format=torch.channels_last)
-    parts = [images[start : start + BATCH_SIZE] for start in range(0, BATCH, BATCH_SIZE)]
+    size = classifier.batch_size
+    parts = [images[start : start + size] for start in range(0, BATCH, size)]
     backbone = classifier.model.backbone
 
     def explained() -> None:
@@ -245,10 +246,11 @@ def page(results: Mapping[str, Any]) -> str:
         "Measured by `python -m chiqpm.experiments.serving --out docs/benchmarks/serving.json`, which writes this",
         "page. Random weights, 50 features, 5 a class, calibrated `branch` sets. *Backbone* is the network's own",
         "forward pass, from prepared images to feature maps, in inference mode. An answer adds the head, the set, the",
-        f"path and its maps (`Classifier.predict_batch`, {BATCH_SIZE} at a time); an explanation adds tree, rivals and",
-        "p-values as Python values. Decoding is outside of both. Medians over interleaved rounds; ratios and",
-        "differences are taken within a round. Processor time, on one core, is what the measuring process computed;",
-        "wall time also holds what else the machine did.",
+        f"path and its maps (`Classifier.predict_batch`, {BATCH_SIZE} at a time; on a GPU {BATCH}, where the column",
+        f"*{BATCH_SIZE} at a time* means {BATCH} as well); an explanation adds tree, rivals and p-values as Python",
+        "values. Decoding is outside of both. Medians over interleaved rounds; ratios and differences are taken within",
+        "a round. Processor time, on one core, is what the measuring process computed; wall time also holds what else",
+        "the machine did.",
         "",
     ]
     lines += ["| 64 images | " + " | ".join(_SHORT.values()) + " | answers / backbone (64 at once; 16 at a time) |"]

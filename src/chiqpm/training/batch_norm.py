@@ -114,6 +114,7 @@ class BatchCounts:
 
     def add(self) -> None:
         """Count a batch in those that learn."""
-        counts = [norm._buffers["num_batches_tracked"] for norm in self.norms if norm.training]
+        found = (norm._buffers["num_batches_tracked"] for norm in self.norms if norm.training)
+        counts = [count for count in found if count is not None]
         if counts:
             torch._foreach_add_(counts, 1)

@@ -61,14 +61,13 @@ class Checkpoint:
             if not path.exists():
                 continue
             try:
-                tensors, metadata = _read(path)
+                tensors, scalars, position = _read(path)
             except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
                 logger.warning("the checkpoint %s can't be read and is ignored: %s", path, error)
                 self._is_damaged |= path == self.path
                 continue
-            position: dict[str, Any] = json.loads(metadata["position"])
             if position["key"] == self.key:
-                _restore(model, optimiser, tensors, json.loads(metadata["optimiser"]))
+                _restore(model, optimiser, tensors, scalars)
                 return position
         return None
 
@@ -111,25 +110,27 @@ def _serialise(model: nn.Module, optimiser: torch.optim.Optimizer, position: dic
     metadata = {
         "position": json.dumps(position),
         "optimiser": json.dumps(scalars),
-        "checksum": str(_checksum(tensors)),
     }
-    return save(tensors, metadata=metadata)
+    return save(tensors, metadata={**metadata, "checksum": _checksum(tensors, metadata)})
 
 
-def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, dict[str, float]], dict[str, Any]]:
+    """Return tensors, the optimiser's scalars and the position of a state that is what was written."""
     with safe_open(path, framework="pt") as file:
         metadata: dict[str, str] = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    if metadata["checksum"] != str(_checksum(tensors)):
+    if metadata["checksum"] != _checksum(tensors, metadata):
         raise ValueError("its content is not what was written")
-    return tensors, metadata
+    return tensors, json.loads(metadata["optimiser"]), json.loads(metadata["position"])
 
 
-def _checksum(tensors: dict[str, torch.Tensor]) -> int:
+def _checksum(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> str:
     total = 0
+    for name in ("position", "optimiser"):
+        total = zlib.crc32(metadata[name].encode(), total)
     for name in sorted(tensors):
         total = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().data, zlib.crc32(name.encode(), total))
-    return total
+    return str(total)
 
 
 def _restore(
