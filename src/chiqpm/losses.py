@@ -47,7 +47,8 @@ def feature_diversity_loss(
 def unit_rows(weight_CF: torch.Tensor) -> torch.Tensor:
     """Return ŵ, the rows |W[c]| divided by their lengths."""
     magnitude_CF = weight_CF.abs()
-    return magnitude_CF / (magnitude_CF.norm(dim=1, keepdim=True) + 1e-5)
+    unit_CF: torch.Tensor = magnitude_CF / (magnitude_CF.norm(dim=1, keepdim=True) + 1e-5)
+    return unit_CF
 
 
 def diversity_of_rows(maps_BFHW: torch.Tensor, unit_row_BF: torch.Tensor, beta: float) -> torch.Tensor:
