@@ -110,6 +110,11 @@ def _read_weights(path: Path, description: Description) -> dict[str, torch.Tenso
         if name not in weights or weights[name].ndim != axes:
             found = f"has {weights[name].ndim} axes where {axes} belong" if name in weights else "is missing"
             raise ChiqpmError(f"{path} is no CHiQPM: the tensor {name!r} {found}")
+    for name, tensor in weights.items():
+        if not bool(tensor.isfinite().all()):
+            raise ChiqpmError(f"{path}: the tensor {name!r} has values that are not finite; copy or save it again")
+    if not bool((weights["std_K"] > 0).all()):
+        raise ChiqpmError(f"{path} is no CHiQPM: the tensor 'std_K' has values that are not positive")
     try:
         check_assignment(weights["weight_CK"])
     except ChiqpmError as error:
