@@ -119,7 +119,7 @@ def test_two_halves_of_a_stream_are_the_whole(run, tmp_path):
 
 def test_false_alarms_stay_below_their_probability(run, tmp_path):
     """Forty streams like the calibration, at .5: no more than 20 and three standard deviations may alarm."""
-    calibration = module._calibration(run)
+    calibration = module.read_calibration_answers(run, FakeClassifier())
     alarms = 0
     for seed in range(40):
         # A fresh calibration each time: the promise is over its draw, too.
@@ -183,7 +183,7 @@ def test_wrong_streams_are_named(run, tmp_path):
     with pytest.raises(ChiqpmError, match="false_alarm"):
         monitor(run, table, false_alarm=1.0)
     (tmp_path / CALIBRATION_ANSWERS).unlink()
-    with pytest.raises(ChiqpmError, match="not calibrated"):
+    with pytest.raises(ChiqpmError, match="saved or shared classifier leaves out"):
         monitor(run, table)
 
 
@@ -191,5 +191,5 @@ def test_a_classifier_without_calibration_is_refused(run, tmp_path, monkeypatch)
     bare = FakeClassifier()
     bare.predictor = None
     monkeypatch.setattr(module, "load", lambda *_, **__: bare)
-    with pytest.raises(ChiqpmError, match="isn't calibrated"):
+    with pytest.raises(ChiqpmError, match="is not calibrated; run"):
         monitor(run, write_stream(tmp_path / "s", 2, 5))

@@ -71,6 +71,23 @@ def recalibrate(
     return len(answers.labels_N)
 
 
+def read_calibration_answers(run: Path, classifier: Classifier) -> Answers:
+    """Return what a classifier said of the images that it was calibrated on.
+
+    Raises:
+        ChiqpmError: it is not calibrated, or was saved or shared, which leaves these answers out.
+    """
+    if classifier.predictor is None:
+        raise ChiqpmError(f"{run} is not calibrated; run `chiqpm calibrate {run} IMAGES` first")
+    if not (run / CALIBRATION_ANSWERS).exists():
+        raise ChiqpmError(
+            f"{run} is calibrated, but lacks the answers to its calibration images ({CALIBRATION_ANSWERS}), which a "
+            "saved or shared classifier leaves out; take the run directory of `chiqpm fit`, or calibrate with images "
+            f"of your own: `chiqpm calibrate {run} IMAGES`"
+        )
+    return Answers(**read_npz(run / CALIBRATION_ANSWERS))
+
+
 def measure_elsewhere(run: Path, images: Path, *, device: str = "auto", quiet: bool = True) -> dict[str, Any]:
     """Measure accuracy and coverage of a calibrated classifier on other images.
 
@@ -85,12 +102,10 @@ def measure_elsewhere(run: Path, images: Path, *, device: str = "auto", quiet: b
         FileNotFoundError: no such folder.
     """
     classifier = load(run, device=device)
-    if classifier.predictor is None or not (run / CALIBRATION_ANSWERS).exists():
-        raise ChiqpmError(f"{run} is not calibrated; run `chiqpm calibrate {run} IMAGES` first")
+    calibration = read_calibration_answers(run, classifier)
     table = _open(classifier, images, "test", quiet=quiet)
     _refuse_training_images(run, table)
     answers = _answer(classifier, table, "measuring", quiet=quiet)
-    calibration = Answers(**read_npz(run / CALIBRATION_ANSWERS))
     weight_CK = classifier.model.weight_CK.cpu().numpy()
     described = run / "config.yaml"
     if described.exists():

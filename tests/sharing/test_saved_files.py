@@ -18,6 +18,8 @@ from safetensors.torch import load_file, save_file
 import chiqpm
 from chiqpm.conformal import THR
 from chiqpm.errors import ChiqpmError
+from chiqpm.monitor import monitor
+from chiqpm.recalibration import measure_elsewhere
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +181,10 @@ def test_a_file_that_is_cut_short_is_named(folder, name, kept):
         (lambda t: t["weight_CK"][0].fill_(1), "same number of features"),
         (lambda t: t["std_K"][0].neg_(), "'std_K' has values that are not positive"),
         (lambda t: t["std_K"][1].fill_(torch.inf), "'std_K' has values that are not finite"),
-        (lambda t: t["backbone.head.0.weight"][0].fill_(torch.nan), r"'backbone\.head\.0\.weight' has values .* finite"),
+        (
+            lambda t: t["backbone.head.0.weight"][0].fill_(torch.nan),
+            r"'backbone\.head\.0\.weight' has values .* finite",
+        ),
         (lambda t: t.update(std_K=t["std_K"][:-1]), "must be"),
         (lambda t: t.update(selection_K=t["selection_K"] + 100), "ascending, distinct"),
         (lambda t: t.pop("backbone.head.0.weight"), "lacks the tensor 'backbone.head.0.weight'"),
@@ -324,3 +329,9 @@ def test_any_json_loads_or_is_refused_in_words(folder, saved, key, value):
         chiqpm.load(folder)
     except ChiqpmError as error:
         assert str(folder) in str(error)
+
+
+def test_a_saved_classifier_says_what_it_leaves_out(folder, pictures, make_classifier):
+    for command in (lambda: measure_elsewhere(folder, pictures), lambda: monitor(folder, pictures)):
+        with pytest.raises(ChiqpmError, match=r"is calibrated, but lacks .*calibration_answers\.npz.* saved or shared"):
+            command()

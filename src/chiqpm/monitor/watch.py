@@ -20,12 +20,12 @@ from chiqpm.classifier import Classifier, load
 from chiqpm.conformal import THR, ConformalPredictor, ExchangeabilityMonitor
 from chiqpm.data import UnreadableImageError, load_image
 from chiqpm.errors import ChiqpmError
-from chiqpm.files import digest, read_npz, write_json
+from chiqpm.files import digest, write_json
 from chiqpm.inference import BATCH_SIZE, Answers
 from chiqpm.monitor.report import MonitorReport, Observed, coverage_of, windows
 from chiqpm.monitor.stream import StreamImage, read_stream
 from chiqpm.progress import track
-from chiqpm.recalibration import CALIBRATION_ANSWERS
+from chiqpm.recalibration import read_calibration_answers
 
 _FORMAT = 1
 
@@ -71,7 +71,7 @@ def monitor(
     classifier = load(run, device=device)
     wanted = classifier.coverage if coverage is None else coverage
     images = read_stream(Path(stream), classifier.class_names, seed=seed)
-    watch = _Watch(classifier, _calibration(Path(run)), wanted, false_alarm, seed)
+    watch = _Watch(classifier, read_calibration_answers(Path(run), classifier), wanted, false_alarm, seed)
     kept = None if state is None else Path(state)
     if kept is not None and kept.exists():
         watch.restore(json.loads(kept.read_text(encoding="utf-8")))
@@ -104,8 +104,7 @@ class _Watch:
     def __init__(
         self, classifier: Classifier, calibration: Answers, coverage: float, false_alarm: float, seed: int
     ) -> None:
-        if classifier.predictor is None:
-            raise ChiqpmError("the classifier isn't calibrated; run `chiqpm calibrate RUN IMAGES` first.")
+        assert classifier.predictor is not None
         self._classifier, self._coverage, self._predictor = classifier, coverage, classifier.predictor
         # A score that chooses its level for each coverage gives a class no number; improbability does as well.
         self._label_score = (
@@ -179,12 +178,6 @@ class _Watch:
         rows = np.arange(len(labels))
         improbability = np.asarray(ConformalPredictor(THR()).scores(logits)).min(axis=1)
         return {"images": improbability, "labels": np.asarray(self._label_score.scores(logits, features))[rows, labels]}
-
-
-def _calibration(run: Path) -> Answers:
-    if not (run / CALIBRATION_ANSWERS).exists():
-        raise ChiqpmError(f"{run} is not calibrated; run `chiqpm calibrate {run} IMAGES` first")
-    return Answers(**read_npz(run / CALIBRATION_ANSWERS))
 
 
 def _open(

@@ -22,7 +22,7 @@ from chiqpm.files import digest, read_npz, write_text
 from chiqpm.gallery import read_examples
 from chiqpm.inference import Answers
 from chiqpm.progress import track
-from chiqpm.recalibration import CALIBRATION_ANSWERS
+from chiqpm.recalibration import read_calibration_answers
 from chiqpm.run_explanation import open_run_images
 from chiqpm.study.design import ARMS, Plan, make_plans
 from chiqpm.study.key import PAGE, Item, StudyKey
@@ -105,9 +105,8 @@ def _sets(
     run: Path, classifier: Classifier, test: Answers, coverage: float, flat_score: str
 ) -> dict[str, NDArray[np.bool_]]:
     """Prediction sets of the test images: the classifier's own and flat ones, calibrated on the same images."""
-    if classifier.predictor is None or not (run / CALIBRATION_ANSWERS).exists():
-        raise ChiqpmError(f"{run} is not calibrated; run `chiqpm calibrate {run} IMAGES` first")
-    calibration = Answers(**read_npz(run / CALIBRATION_ANSWERS))
+    calibration = read_calibration_answers(run, classifier)
+    assert classifier.predictor is not None
     weight_CK = classifier.model.weight_CK.cpu().numpy()
     flat = ConformalPredictor(make_score(flat_score, weight_CK))
     flat.calibrate(calibration.logits_NC, calibration.labels_N, calibration.features_NK)
