@@ -23,6 +23,7 @@ from chiqpm.files import write_npz
 from chiqpm.metrics import active_mean
 from chiqpm.model import CHiQPM, keep_features
 from chiqpm.run_explanation import write_observations
+from chiqpm.sharing import fingerprint
 
 COUNTS = {"train": 4, "calibration": 5, "test": 4}
 
@@ -121,7 +122,7 @@ def write_run(
     write_observations(folder, model, observer.observations())
     predictor = ConformalPredictor(make_score("branch", weight))
     predictor.calibrate(calibration["logits_NC"], calibration["labels_N"], calibration["features_NK"])
-    Classifier(
+    classifier = Classifier(
         model,
         backbone=backbone_config,
         data=config.data,
@@ -129,7 +130,8 @@ def write_run(
         active_mean_K=active_mean(train["features_NK"], seed),
         predictor=predictor,
         coverage=coverage,
-    ).save(folder)
+    )
+    classifier.save(folder)
     described = {"data_folder": str(folder / "images"), **config_file.to_dict(config)}
     (folder / "config.yaml").write_text(yaml.safe_dump(described, allow_unicode=True), encoding="utf-8")
     write_npz(
@@ -144,6 +146,8 @@ def write_run(
         },
     )
     metrics = {
+        "classifier": classifier.fingerprint(),
+        "weights": fingerprint(model),
         "images": {part: count * classes for part, count in counts.items()},
         "classes": classes,
         "accuracy": {"dense": 0.9, "sparse": 0.9, "ratio": 1.0},

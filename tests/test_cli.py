@@ -108,6 +108,7 @@ def test_evaluate_shows_a_run_and_measures_elsewhere(capsys, run, birds):
     assert json.loads(out)["classes"] == 4
     code, out, _ = call(capsys, "evaluate", run, "--images", birds, "--json", "--quiet")
     measured = json.loads(out)
+    assert measured["calibration_score"] == "branch" and len(measured["coverage"]) == 5
     assert measured["images"] == {"calibration": 12, "test": 8}
     assert measured["accuracy"]["sparse"] == json.loads((run / "metrics.json").read_text())["accuracy"]["sparse"]
 
@@ -200,7 +201,7 @@ def test_calibrate_writes_a_classifier_with_other_sets(capsys, run, birds, tmp_p
         (["fit", "{empty}", "--out", "{out}"], "empty"),
         (["fit", "{empty}", "--out", "{out}", "--config", "{none}"], "no configuration file"),
         (["predict", "{none}", "{empty}"], "no finished classifier"),
-        (["evaluate", "{empty}"], "metrics.json"),
+        (["evaluate", "{empty}"], "no finished classifier"),
         (["monitor", "{empty}", "{empty}"], "no finished classifier"),
         (["evaluate", "{empty}", "--images", "{none}"], "no finished classifier"),
         (["explain", "{empty}", "{none}"], "no finished classifier"),

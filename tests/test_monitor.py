@@ -113,8 +113,64 @@ def test_two_halves_of_a_stream_are_the_whole(run, tmp_path):
     with pytest.raises(ChiqpmError, match="calibrated with other images"):
         monitor(run, tmp_path / "s" / "b.csv", state=kept)
     kept.write_text("[]")
-    with pytest.raises(ChiqpmError, match="none of a monitor"):
+    with pytest.raises(ChiqpmError, match="no state of a monitor"):
         monitor(run, tmp_path / "s" / "b.csv", state=kept)
+
+
+def test_a_stream_that_grows_is_counted_once_and_its_windows_go_on(run, tmp_path):
+    whole = monitor(run, write_stream(tmp_path / "s", 60, 3), window=20)
+    stream = tmp_path / "s" / "stream.csv"
+    rows = stream.read_text().splitlines()
+    stream.write_text("\n".join(rows[:41]))
+    kept = tmp_path / "state.json"
+    monitor(run, stream, state=kept, window=20)
+    stream.write_text("\n".join(rows))
+    second = monitor(run, stream, state=kept, window=20)
+    assert (second.before, len(second.images)) == (40, 20)
+    assert second.windows == whole.windows[2:] and second.images == whole.images[40:]
+    assert second.sentence().startswith("20 images after 40 of earlier calls")
+    nothing = monitor(run, stream, state=kept)
+    assert (nothing.before, nothing.images, nothing.windows) == (60, (), ())
+    json.dumps(nothing.to_dict(), allow_nan=False)
+    Image.new("L", (3, 3), 99).save(tmp_path / "s" / "0000.png")  # another picture of the same name
+    assert len(monitor(run, stream, state=kept).images) == 1
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda state: state.pop("gamblers"),
+        lambda state: state.update(gamblers=[]),
+        lambda state: state.update(calibration=None),
+        lambda state: state.update(num_images="many"),
+        lambda state: state.update(num_images=7),
+        lambda state: state.update(counted=3),
+        lambda state: state["gamblers"].update(images=[]),
+        lambda state: state["gamblers"]["images"].pop("scores"),
+        lambda state: state["gamblers"]["images"].update(scores="none"),
+        lambda state: state["gamblers"]["images"].update(shares=[1.0]),
+        lambda state: state["gamblers"]["images"].update(log_capital=None),
+        lambda state: state["gamblers"]["images"].update(num_images=-1),
+        lambda state: state["gamblers"]["images"].update(generator={"bit_generator": "PCG64", "state": 3}),
+        lambda state: state["gamblers"]["labels"].update(jump=10**400),
+    ],
+)
+def test_a_damaged_state_is_refused_by_name(run, tmp_path, spoil):
+    stream, kept = write_stream(tmp_path / "s", 5, 3), tmp_path / "state.json"
+    monitor(run, stream, state=kept)
+    state = json.loads(kept.read_text())
+    spoil(state)
+    kept.write_text(json.dumps(state))
+    with pytest.raises(ChiqpmError, match=r"state\.json can't continue the stream"):
+        monitor(run, stream, state=kept)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[" * 100_000, b"\xff"])
+def test_a_state_that_is_no_json_is_refused_by_name(run, tmp_path, content):
+    kept = tmp_path / "state.json"
+    kept.write_bytes(content)
+    with pytest.raises(ChiqpmError, match=r"state\.json"):
+        monitor(run, write_stream(tmp_path / "s", 3, 3), state=kept)
 
 
 def test_false_alarms_stay_below_their_probability(run, tmp_path):

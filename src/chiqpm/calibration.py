@@ -1,4 +1,4 @@
-"""From the name of a score to the score."""
+"""From the name of a score to the score, and back."""
 
 from __future__ import annotations
 
@@ -31,3 +31,8 @@ def make_score(name: str, weight_CK: NDArray[np.floating[Any]]) -> Score:
     if name in FLAT:
         return FLAT[name]()
     raise ChiqpmError(f"unknown score {name!r}; choose one of {', '.join(SCORES)}")
+
+
+def score_name(score: Score) -> str:
+    """Return the name that `make_score` takes for scores of this kind."""
+    return score.kind if isinstance(score, HierarchicalScore) else score.name

@@ -29,9 +29,8 @@ from chiqpm.sharing import (
     WEIGHTS,
     Description,
     HeadOptions,
-    fetch,
     fingerprint,
-    is_hub_id,
+    locate,
     push,
     read_folder,
     write_card,
@@ -336,12 +335,7 @@ def load(path: str | Path, *, revision: str | None = None, device: str = "auto")
         FileNotFoundError: no such folder, no finished model in it, nothing of that name on the hub, or no connection.
         ChiqpmError: a file is damaged, of a newer format, or doesn't belong to the others; file and key are named.
     """
-    folder = Path(path)
-    if revision is not None and folder.exists():
-        raise ChiqpmError(f"{folder} is a folder here, and a folder has no revision {revision!r}; leave it out")
-    name = path if isinstance(path, str) else path.as_posix()
-    if not folder.exists() and is_hub_id(name):
-        folder = fetch(name, revision=revision)
+    folder = locate(path, revision=revision)
     saved = read_folder(folder)
     described, named = saved.description, folder / FEATURE_NAMES
     return Classifier(

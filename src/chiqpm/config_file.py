@@ -107,7 +107,10 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
         if get_origin(choice) is Literal and value in get_args(choice):
             return value
         if choice is float and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
+            try:
+                return float(value)
+            except OverflowError:
+                raise ChiqpmError(f"option {name} is larger than any float") from None
         if isinstance(choice, type) and get_origin(choice) is None and type(value) is choice:
             return value
     allowed = " or ".join(getattr(choice, "__name__", str(choice)) for choice in _choices(hint))

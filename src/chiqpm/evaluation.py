@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,19 +14,20 @@ from numpy.typing import NDArray
 
 from chiqpm import metrics
 from chiqpm.annotation_metrics import measure_attributes, measure_parts
-from chiqpm.calibration import make_score
-from chiqpm.classifier import load
-from chiqpm.config import CalibrationConfig, FitConfig
-from chiqpm.conformal import ConformalPredictor
+from chiqpm.calibration import make_score, score_name
+from chiqpm.classifier import Classifier, load
+from chiqpm.config import FitConfig
+from chiqpm.conformal import ConformalPredictor, SmallCalibrationWarning, required_images
 from chiqpm.data import PARTS, Attributes, ImageTable, read_annotations, read_attributes
 from chiqpm.data.dataset import ImageDataset
-from chiqpm.files import read_npz, write_json, write_npz
+from chiqpm.errors import ChiqpmError
+from chiqpm.files import read_json, read_npz, write_json, write_npz
 from chiqpm.gallery import draw_gallery, write_examples
-from chiqpm.inference import Answers, Features, RowStore, answer
+from chiqpm.inference import TEST_ANSWERS, Answers, Features, RowStore, answer
 from chiqpm.metrics import class_similarity
 from chiqpm.model import Output
 from chiqpm.processes import Processes
-from chiqpm.sharing import CARD, write_card
+from chiqpm.sharing import CARD, METRICS, fingerprint, locate, numbers_of, write_card
 
 COMPARED_SCORES = ("path", "evidence", "branch", "level_limited", "thr")
 
@@ -89,10 +92,9 @@ def evaluate(
         test_peaks = processes.collect(test_peaks) if has_parts else None
     if processes is not None and not processes.is_main:
         return None
-    write_npz(out / "test_answers.npz", vars(test))
-    seen = read_npz(out / "train_answers.npz")
-    train = Features(features_NK=seen["features_NK"], labels_N=seen["labels_N"])
-    calibration = Answers(**read_npz(out / "calibration_answers.npz"))
+    write_npz(out / TEST_ANSWERS, vars(test))
+    train = Features.read(out / "train_answers.npz")
+    calibration = Answers.read(out / "calibration_answers.npz")
     known = annotations.classes if annotations is not None else None
     if attributes is not None:
         known = read_attributes(attributes, table.classes)
@@ -106,6 +108,7 @@ def evaluate(
     dense = float(statistics["dense_test_accuracy"])
     found = {
         "classifier": classifier.fingerprint(),
+        "weights": fingerprint(classifier.model),
         "images": {part: len(table.indices(part)) for part in PARTS},
         "classes": len(table.classes),
         "accuracy": _accuracies(None if np.isnan(dense) else dense, test),
@@ -117,45 +120,96 @@ def evaluate(
             f"sid@{min(5, count)}": float(np.mean(diversity_N)),  # type: ignore[arg-type]
         },
         "calibration_score": config.calibration.score,
-        "coverage": coverage_table(calibration, test, weight_CK, config.calibration, known),
+        "coverage": coverage_table(
+            classifier, test, config.calibration.targets, calibration=calibration, attributes=known
+        ),
     }
-    write_json(out / "metrics.json", found)
+    write_json(out / METRICS, found)
     write_card(out / CARD, classifier.describe(), classifier.predictor, found)
     write_examples(out, classifier, table, train)
     draw_gallery(out, classifier, table, test, [(int(a), int(b)) for a, b in assignment["pairs"]])
     return found
 
 
+def kept_numbers(run: Path) -> dict[str, Any]:
+    """Return what was measured with a classifier when it was made.
+
+    Args:
+        run: folder of the classifier, or its name on the Hugging Face Hub, `owner/name`.
+
+    Returns:
+        What `metrics.json` holds; without the numbers of the prediction sets where they were calibrated anew since.
+
+    Raises:
+        ChiqpmError: it was measured with other weights, or damaged.
+        FileNotFoundError: no such folder, or nothing was measured.
+    """
+    folder = locate(run)
+    classifier = load(folder, device="cpu")
+    again = f"measure with `chiqpm evaluate {run} --images IMAGES`"
+    if not (folder / METRICS).is_file():
+        raise FileNotFoundError(f"{run} has no {METRICS}; finish the run with `chiqpm fit`, or {again}")
+    metrics = read_json(folder / METRICS)
+    found = numbers_of(metrics, classifier.model, classifier.predictor) if isinstance(metrics, dict) else None
+    if found is None:
+        raise ChiqpmError(f"the numbers in {folder / METRICS} were not measured with this classifier; {again}")
+    return found
+
+
 def coverage_table(
-    calibration: Answers,
+    classifier: Classifier,
     test: Answers,
-    weight_CK: NDArray[Any],
-    config: CalibrationConfig,
+    targets: Sequence[float],
+    *,
+    calibration: Answers | None = None,
     attributes: Attributes | None = None,
 ) -> dict[str, Any]:
     """Coverage, size and coherence of the prediction sets, for each score and target.
 
     Args:
-        calibration: the model's answers for images that calibrate.
+        classifier: calibrated; its own sets come first.
         test: its answers for images that test.
-        weight_CK: binary assignment.
-        config: names the score in use and the targets.
+        targets: coverages, each in (0, 1).
+        calibration: its answers for the images that calibrated it; with them, other scores are compared.
         attributes: gives the similarity of classes for the coherence.
 
     Returns:
         score -> target -> values.
     """
+    assert classifier.predictor is not None
     similarity_CC = None if attributes is None else class_similarity(attributes.values_CA)
+    predictors = {score_name(classifier.predictor.score): classifier.predictor}
+    if calibration is not None:
+        weight_CK = classifier.model.weight_CK.cpu().numpy()
+        for name in COMPARED_SCORES:
+            if name not in predictors:
+                predictors[name] = ConformalPredictor(make_score(name, weight_CK)).calibrate(
+                    calibration.logits_NC, calibration.labels_N, calibration.features_NK
+                )
     table: dict[str, Any] = {}
-    for name in dict.fromkeys((config.score, *COMPARED_SCORES)):
-        predictor = ConformalPredictor(make_score(name, weight_CK))
-        predictor.calibrate(calibration.logits_NC, calibration.labels_N, calibration.features_NK)
-        sets = predictor.predict_sets(test.logits_NC, test.features_NK, coverages=config.targets)
+    _warn_of_targets(classifier.predictor.num_calibration, targets)
+    for name, predictor in predictors.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SmallCalibrationWarning)
+            sets = predictor.predict_sets(test.logits_NC, test.features_NK, coverages=targets)
         table[name] = {
             f"{target:g}": _one_target(np.asarray(sets_NC), test.labels_N, similarity_CC)
-            for target, sets_NC in zip(config.targets, sets, strict=True)
+            for target, sets_NC in zip(targets, sets, strict=True)
         }
     return table
+
+
+def _warn_of_targets(num_calibration: int, targets: Sequence[float]) -> None:
+    """Warn once of all coverages that the calibration images are too few for."""
+    beyond = [target for target in targets if required_images(target) > num_calibration]
+    if beyond:
+        listed = ", ".join(f"{target:g}" for target in beyond)
+        warnings.warn(
+            f"{num_calibration} calibration image(s) are too few for coverage {listed}: the prediction sets contain "
+            f"every class. At least {required_images(max(beyond))} are needed; add images or ask for less coverage.",
+            SmallCalibrationWarning,
+            stacklevel=3,
+        )
 
 
 def _one_target(

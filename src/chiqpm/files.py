@@ -8,6 +8,8 @@ import json
 import os
 import secrets
 import sys
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import RawIOBase
@@ -15,6 +17,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
+
+from chiqpm.errors import ChiqpmError
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, keep: Path | None = None) -> None:
@@ -142,6 +146,34 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def read_json(path: Path) -> Any:
+    """Read JSON.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ChiqpmError: it is cut short, or something else.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ChiqpmError(f"{path} is damaged: it isn't JSON ({error})") from None
+
+
+_NO_NPZ = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What NumPy and zipfile raise for a file that is damaged, or made to harm; a header can ask for any memory."""
+
+
 def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
     """Write arrays as a compressed npz atomically; object arrays are refused, so that no reader needs pickles."""
     for name, value in arrays.items():
@@ -151,9 +183,17 @@ def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
 
 
 def read_npz(path: Path) -> dict[str, Any]:
-    """Read the arrays of an npz file without unpickling anything."""
-    with np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+    """Read the arrays of an npz file without unpickling anything.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ChiqpmError: it is cut short, or something else.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except _NO_NPZ as error:
+        raise ChiqpmError(f"{path} is damaged: it isn't an npz of arrays ({error or type(error).__name__})") from None
 
 
 def digest(value: Any) -> str:

@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
 from chiqpm.classifier import Classifier, load
 from chiqpm.conformal import required_images
-from chiqpm.data import ImageTable, read_split
+from chiqpm.data import ImageTable
 from chiqpm.data.table import some
 from chiqpm.errors import ChiqpmError
 from chiqpm.explain import Contrast, contrast
 from chiqpm.explain.drawing import draw_contrast, draw_explanation, save_figure
 from chiqpm.files import read_npz, write_npz
-from chiqpm.inference import Answers, Features
+from chiqpm.inference import TEST_ANSWERS, Answers, Features
+from chiqpm.run_explanation import open_run_images, require_run
 
 EXAMPLES = "examples.npz"
 THUMBNAIL = 96
@@ -162,13 +162,8 @@ def compare_in_run(
     classifier = load(run, device=device)
     names = classifier.class_names
     index_a, index_b = _class_index(names, first), _class_index(names, second)
-    config, answers = run / "config.yaml", run / "test_answers.npz"
-    if not config.exists() or not answers.exists():
-        raise FileNotFoundError(f"{run} is no finished run (config.yaml or test_answers.npz is missing)")
-    folder = data_folder or Path(yaml.safe_load(config.read_text(encoding="utf-8"))["data_folder"])
-    if not folder.is_dir():
-        raise FileNotFoundError(f"the images of this run are no longer in {folder}; name their folder with --data")
-    table = read_split(run / "split.csv", folder)
+    require_run(run, TEST_ANSWERS)
+    table, _ = open_run_images(run, data_folder)
     values = contrast(
         classifier.model.weight_CK.cpu().numpy(),
         index_a,
@@ -176,7 +171,7 @@ def compare_in_run(
         names,
         feature_names=classifier.feature_names,
     )
-    found = Answers(**read_npz(answers))
+    found = Answers.read(run / TEST_ANSWERS)
     compare_classes(classifier, table, found, first=index_a, second=index_b, file=file, width=width)
     return values
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,13 +13,21 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import Dataset
 
+from chiqpm.errors import ChiqpmError
+from chiqpm.files import read_npz
 from chiqpm.model import Output
 from chiqpm.processes import Processes
 from chiqpm.progress import bar
 from chiqpm.training.batches import in_order
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 BATCH_SIZE = 16
 """Small, because on CPUs the activations of a larger batch fall out of the cache, which halves the speed."""
+
+TEST_ANSWERS = "test_answers.npz"
+"""File of a run with the answers for its test images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +41,22 @@ class Features:
 
     features_NK: NDArray[np.float32]
     labels_N: NDArray[np.int64]
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read what `write_npz(path, vars(features))` wrote.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ChiqpmError: it is damaged, or holds something else.
+        """
+        arrays = read_npz(path)
+        names = [field.name for field in fields(cls)]
+        found = {name: arrays[name] for name in names if name in arrays}
+        fitting = all(values.ndim == len(name.rpartition("_")[2]) for name, values in found.items())
+        if len(found) < len(names) or not fitting or len({len(values) for values in found.values()}) != 1:
+            raise ChiqpmError(f"{path} is damaged: it doesn't hold {', '.join(names)} of the same images")
+        return cls(**found)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,8 +83,8 @@ class CHiQPM(nn.Module):
         rectify: apply the ReLU to the features (CHiQPM), or not (QPM).
 
     Raises:
-        ChiqpmError: shapes that don't belong together, an unsorted or impossible selection, or a weight that isn't
-            binary.
+        ChiqpmError: shapes that don't belong together, an unsorted or impossible selection, a weight that isn't
+            binary, or an option out of its range.
     """
 
     selection_K: torch.Tensor
@@ -110,6 +110,8 @@ class CHiQPM(nn.Module):
         check_share(pooled_share)
         if dropout_place not in ("pooled", "normalised"):
             raise ChiqpmError(f"dropout_place must be 'pooled' or 'normalised', received {dropout_place!r}")
+        if not 0 <= dropout <= 1:
+            raise ChiqpmError(f"dropout must lie in [0, 1], received {dropout}")
         self.backbone = backbone
         self.pooled_share = pooled_share
         self.dropout = nn.Dropout(dropout)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from chiqpm import config_file
-from chiqpm.calibration import make_score
+from chiqpm.calibration import make_score, score_name
 from chiqpm.classifier import Classifier, load
 from chiqpm.config import CalibrationConfig
-from chiqpm.conformal import ConformalPredictor
+from chiqpm.conformal import ConformalPredictor, required_images
 from chiqpm.data import ImageTable, Part, open_folder
 from chiqpm.data.dataset import ImageDataset
 from chiqpm.data.recognise import PUBLISHED, recognise
@@ -22,6 +22,7 @@ from chiqpm.evaluation import coverage_table
 from chiqpm.files import read_npz, write_npz
 from chiqpm.inference import Answers, answer
 from chiqpm.progress import steps
+from chiqpm.sharing import locate
 
 TRAINING_DIGESTS = "training_digests.npz"
 CALIBRATION_ANSWERS = "calibration_answers.npz"
@@ -34,14 +35,20 @@ def write_training_digests(folder: Path, table: ImageTable) -> None:
 
 
 def recalibrate(
-    run: Path, images: Path, out: Path, *, score: str | None = None, device: str = "auto", quiet: bool = True
+    run: Path,
+    images: Path,
+    out: Path | None = None,
+    *,
+    score: str | None = None,
+    device: str = "auto",
+    quiet: bool = True,
 ) -> int:
     """Calibrate a classifier's prediction sets on other images, and save it.
 
     Args:
-        run: folder of the classifier.
+        run: folder of the classifier, or its name on the Hugging Face Hub, `owner/name`.
         images: `DIR/<class>/*.jpg`; of a folder with parts, its calibration part counts, or else its test part.
-        out: folder of the newly calibrated classifier; may be `run`.
+        out: folder of the newly calibrated classifier; None takes `run`, which must be a folder then.
         score: name of the nonconformity score; None keeps the classifier's, or takes the default.
         device: where to compute.
         quiet: show no progress bar.
@@ -53,6 +60,10 @@ def recalibrate(
         ChiqpmError: images that the model was trained on, or classes that it doesn't know.
         FileNotFoundError: no such folder.
     """
+    folder = locate(run)
+    if out is None and folder != run:
+        raise ChiqpmError(f"{run} is a model on the hub; say in which folder the newly calibrated one goes (--out)")
+    out, run = out or run, folder
     classifier = load(run, device=device)
     table = _open(classifier, images, "calibration", quiet=quiet)
     _refuse_training_images(run, table)
@@ -78,21 +89,24 @@ def read_calibration_answers(run: Path, classifier: Classifier) -> Answers:
         ChiqpmError: it is not calibrated, or was saved or shared, which leaves these answers out.
     """
     if classifier.predictor is None:
-        raise ChiqpmError(f"{run} is not calibrated; run `chiqpm calibrate {run} IMAGES` first")
+        raise not_calibrated(run)
     if not (run / CALIBRATION_ANSWERS).exists():
         raise ChiqpmError(
             f"{run} is calibrated, but lacks the answers to its calibration images ({CALIBRATION_ANSWERS}), which a "
             "saved or shared classifier leaves out; take the run directory of `chiqpm fit`, or calibrate with images "
             f"of your own: `chiqpm calibrate {run} IMAGES`"
         )
-    return Answers(**read_npz(run / CALIBRATION_ANSWERS))
+    return Answers.read(run / CALIBRATION_ANSWERS)
 
 
 def measure_elsewhere(run: Path, images: Path, *, device: str = "auto", quiet: bool = True) -> dict[str, Any]:
     """Measure accuracy and coverage of a calibrated classifier on other images.
 
+    The sets of other scores are compared where the folder has the answers to the calibration images, as that of a run
+    has, but not one that was saved or shared.
+
     Args:
-        run: folder of the classifier.
+        run: folder of the classifier, or its name on the Hugging Face Hub, `owner/name`.
         images: `DIR/<class>/*.jpg`; of a folder with parts, its test part counts.
         device: where to compute.
         quiet: show no progress bar.
@@ -101,23 +115,38 @@ def measure_elsewhere(run: Path, images: Path, *, device: str = "auto", quiet: b
         ChiqpmError: not calibrated, images that the model was trained on, or classes that it doesn't know.
         FileNotFoundError: no such folder.
     """
+    run = locate(run)
     classifier = load(run, device=device)
-    calibration = read_calibration_answers(run, classifier)
+    if classifier.predictor is None:
+        raise not_calibrated(run)
+    has_answers = (run / CALIBRATION_ANSWERS).exists()
     table = _open(classifier, images, "test", quiet=quiet)
     _refuse_training_images(run, table)
     answers = _answer(classifier, table, "measuring", quiet=quiet)
-    weight_CK = classifier.model.weight_CK.cpu().numpy()
     described = run / "config.yaml"
     if described.exists():
-        options = config_file.read(described).calibration
+        targets = config_file.read(described).calibration.targets
     else:
-        options = CalibrationConfig(targets=(classifier.coverage,))
+        count = classifier.predictor.num_calibration
+        targets = tuple(target for target in CalibrationConfig().targets if required_images(target) <= count)
     return {
-        "images": {"calibration": len(calibration.labels_N), "test": len(answers.labels_N)},
+        "classifier": classifier.fingerprint(),
+        "images": {"calibration": classifier.predictor.num_calibration, "test": len(answers.labels_N)},
         "classes": len(classifier.class_names),
         "accuracy": {"dense": None, "sparse": answers.accuracy, "ratio": None},
-        "coverage": coverage_table(calibration, answers, weight_CK, options),
+        "calibration_score": score_name(classifier.predictor.score),
+        "coverage": coverage_table(
+            classifier,
+            answers,
+            sorted({classifier.coverage, *targets}),
+            calibration=read_calibration_answers(run, classifier) if has_answers else None,
+        ),
     }
+
+
+def not_calibrated(run: Path) -> ChiqpmError:
+    """Say that a classifier isn't calibrated, and how it gets so."""
+    return ChiqpmError(f"{run} is not calibrated; run `chiqpm calibrate {run} IMAGES` first")
 
 
 def _open(classifier: Classifier, images: Path, part: Part, *, quiet: bool) -> ImageTable:

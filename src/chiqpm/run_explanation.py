@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -29,6 +28,7 @@ from chiqpm.explain import (
 from chiqpm.files import read_npz, write_npz
 from chiqpm.inference import outputs
 from chiqpm.progress import bar
+from chiqpm.sharing import fingerprint
 
 OBSERVATIONS = "observations.npz"
 
@@ -152,7 +152,7 @@ def observe(
 
 def write_observations(run: Path, model: nn.Module, observations: Observations) -> None:
     """Keep observations in a run, with a digest of the model that they belong to."""
-    write_npz(run / OBSERVATIONS, {**vars(observations), "model": np.array(model_digest(model))})
+    write_npz(run / OBSERVATIONS, {**vars(observations), "model": np.array(fingerprint(model))})
 
 
 def read_observations(run: Path, model: nn.Module) -> Observations | None:
@@ -161,18 +161,28 @@ def read_observations(run: Path, model: nn.Module) -> Observations | None:
     if not file.exists():
         return None
     arrays = read_npz(file)
-    if str(arrays.get("model")) != model_digest(model):
+    if str(arrays.get("model")) != fingerprint(model):
         return None
     return Observations(**{field.name: arrays[field.name] for field in fields(Observations)})
 
 
-def model_digest(model: nn.Module) -> str:
-    """Return the SHA-256 of all parameters and buffers."""
-    found = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        found.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-        found.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()
+def require_run(run: Path, *names: str) -> None:
+    """Refuse a folder that isn't that of a finished run.
+
+    Args:
+        run: the folder.
+        names: files of a run that are needed.
+
+    Raises:
+        FileNotFoundError: one is missing.
+    """
+    missing = [name for name in names if not (run / name).exists()]
+    if missing:
+        raise FileNotFoundError(
+            f"{run} is not the directory of a finished run (it lacks {', '.join(missing)}); this needs what `chiqpm "
+            "fit` leaves there, and a saved or shared classifier leaves out: the split of the images and the answers "
+            "to them"
+        )
 
 
 def open_run_images(run: Path, data_folder: Path | None = None) -> tuple[ImageTable, Attributes | None]:
@@ -186,9 +196,8 @@ def open_run_images(run: Path, data_folder: Path | None = None) -> tuple[ImageTa
         FileNotFoundError: the run isn't finished, or its images are gone.
         ChiqpmError: a split or attributes that don't fit the images.
     """
+    require_run(run, "config.yaml", "split.csv")
     config = run / "config.yaml"
-    if not config.exists() or not (run / "split.csv").exists():
-        raise FileNotFoundError(f"{run} is no finished run (config.yaml or split.csv is missing)")
     described = yaml.safe_load(config.read_text(encoding="utf-8"))
     folder = data_folder or Path(described["data_folder"])
     if not folder.is_dir():

@@ -17,6 +17,8 @@ import chiqpm
 from chiqpm.classifier import Classifier
 from chiqpm.cli import main
 from chiqpm.errors import ChiqpmError
+from chiqpm.evaluation import kept_numbers
+from chiqpm.recalibration import measure_elsewhere, recalibrate
 from chiqpm.sharing import is_hub_id
 
 
@@ -116,6 +118,22 @@ def test_wrong_names_say_what_was_looked_for(hub, classifier):
     for name in ("birds", "a/b/c", "../x", ""):
         with pytest.raises(ChiqpmError, match="owner/name"):
             classifier.push_to_hub(name)
+
+
+def test_a_model_of_the_hub_is_measured_and_calibrated(hub, classifier, pictures, tmp_path):
+    for name, source in zip(classifier.class_names, sorted(pictures.rglob("*.png")), strict=False):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        shutil.copy(source, tmp_path / "images" / name / "a.png")
+        shutil.copy(source, tmp_path / "images" / name / "b.png")
+    classifier.push_to_hub("me/birds")
+    measured = measure_elsewhere(Path("me/birds"), tmp_path / "images", device="cpu")
+    assert measured["classifier"] == classifier.fingerprint() and measured["images"]["test"] == 8
+    with pytest.raises(FileNotFoundError, match=r"me/birds has no metrics\.json"):
+        kept_numbers(Path("me/birds"))
+    with pytest.raises(ChiqpmError, match=r"me/birds is a model on the hub; .* \(--out\)"):
+        recalibrate(Path("me/birds"), tmp_path / "images")
+    assert recalibrate(Path("me/birds"), tmp_path / "images", tmp_path / "mine", device="cpu") == 8
+    assert chiqpm.load(tmp_path / "mine").predictor.num_calibration == 8
 
 
 def test_a_refusal_of_the_hub_is_said(hub, classifier):

@@ -6,6 +6,7 @@ import copy
 import json
 import pickle
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,17 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 import chiqpm
+from chiqpm.cli import main
+from chiqpm.cli.table import metrics_table
 from chiqpm.conformal import THR
 from chiqpm.errors import ChiqpmError
+from chiqpm.evaluation import kept_numbers
+from chiqpm.feature_gallery import draw_features
+from chiqpm.gallery import compare_in_run
+from chiqpm.inspection.record import read_record
 from chiqpm.monitor import monitor
-from chiqpm.recalibration import measure_elsewhere
+from chiqpm.recalibration import measure_elsewhere, recalibrate
+from chiqpm.study.making import make_study
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +145,10 @@ def test_an_uncalibrated_classifier_leaves_no_older_calibration(classifier, fold
             "active_mean must be finite, received nan at place 5",
         ),
         ({"active_mean": {}}, "option active_mean must be"),
+        ({"active_mean": [10**400, 1, 1, 1, 1, 1]}, "active_mean is larger than any float"),
+        ({"model__dropout": 5.0}, r"dropout must lie in \[0, 1\], received 5.0"),
+        ({"backbone__head_channels": -1}, "head_channels"),
+        ({"weights": 3}, "option weights must be str"),
         ({"features": ["beak"]}, "features names 1 features"),
         ({"coverage": 1}, r"coverage must lie in \(0, 1\)"),
         ({"coverage": None}, "coverage must be float"),
@@ -331,7 +343,186 @@ def test_any_json_loads_or_is_refused_in_words(folder, saved, key, value):
         assert str(folder) in str(error)
 
 
-def test_a_saved_classifier_says_what_it_leaves_out(folder, pictures, make_classifier):
-    for command in (lambda: measure_elsewhere(folder, pictures), lambda: monitor(folder, pictures)):
-        with pytest.raises(ChiqpmError, match=r"is calibrated, but lacks .*calibration_answers\.npz.* saved or shared"):
+@pytest.fixture
+def labelled(classifier, pictures, tmp_path):
+    """A folder of the classifier's classes."""
+    for name, source in zip(classifier.class_names, sorted(pictures.rglob("*.png")), strict=False):
+        (tmp_path / "labelled" / name).mkdir(parents=True)
+        for number in range(3):
+            shutil.copy(source, tmp_path / "labelled" / name / f"{number}.png")
+    return tmp_path / "labelled"
+
+
+def test_a_saved_classifier_is_measured_by_its_own_sets(folder, classifier, labelled):
+    measured = measure_elsewhere(folder, labelled, device="cpu")
+    assert measured["classifier"] == classifier.fingerprint()
+    assert measured["images"] == {"calibration": classifier.predictor.num_calibration, "test": 12}
+    assert measured["calibration_score"] == "branch" and list(measured["coverage"]) == ["branch"]
+    paths = sorted(labelled.rglob("*.png"))
+    for target, values in measured["coverage"]["branch"].items():
+        sets = [prediction.prediction_set for prediction in classifier.predict(paths, float(target))]
+        held = np.mean([path.parent.name in members for path, members in zip(paths, sets, strict=True)])
+        assert (values["coverage"], values["mean_size"]) == (pytest.approx(held), np.mean([len(s) for s in sets]))
+    assert f"{classifier.coverage:g}" in measured["coverage"]["branch"]
+    classifier_without = copy.copy(classifier)
+    classifier_without.predictor = None
+    classifier_without.save(folder)
+    with pytest.raises(ChiqpmError, match="is not calibrated; run `chiqpm calibrate"):
+        measure_elsewhere(folder, labelled)
+
+
+def test_a_saved_classifier_says_what_it_leaves_out(folder, labelled, tmp_path):
+    with pytest.raises(ChiqpmError, match=r"is calibrated, but lacks .*calibration_answers\.npz.* saved or shared"):
+        monitor(folder, labelled)
+    for command in (
+        lambda: compare_in_run(folder, "class 0", "class 1", tmp_path / "x.png"),
+        lambda: draw_features(folder),
+        lambda: make_study(folder, tmp_path / "study"),
+    ):
+        with pytest.raises(FileNotFoundError, match=r"not the directory of a finished run .* saved or shared"):
             command()
+
+
+def test_numbers_of_another_calibration_are_not_shown(tiny_run, tmp_path):
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    assert kept_numbers(run) == json.loads((run / "metrics.json").read_text())
+    recalibrate(run, tiny_run.parent / "birds", score="thr", device="cpu")
+    found = kept_numbers(run)
+    assert found["accuracy"] == kept_numbers(tiny_run)["accuracy"]
+    assert not {"coverage", "calibration_score", "classifier"} & found.keys() and "calibration" not in found["images"]
+    assert "calibrated anew since" in metrics_table(found)
+    record = read_record(run)
+    assert "coverage" not in record.metrics
+    assert any("older than the calibration" in lack.what for lack in record.lacks)
+    change_tensors(run, lambda t: t["mean_K"].add_(0.25))
+    (run / "calibration.npz").unlink()
+    change(run, weights=None)
+    with pytest.raises(ChiqpmError, match="not measured with this classifier"):
+        kept_numbers(run)
+    assert read_record(run).metrics == {}
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"[" * 100_000, b'{"accuracy": 1}', b"\xff"])
+def test_damaged_numbers_are_refused_by_name(tiny_run, tmp_path, content, capsys):
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    (run / "metrics.json").write_bytes(content)
+    assert main(["evaluate", str(run)]) == 2
+    assert "metrics.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", [{"accuracy": "high"}, {"images": 3}, {"coverage": []}, {"classes": None}])
+def test_numbers_of_the_wrong_kind_are_refused_by_name(tiny_run, tmp_path, change, capsys):
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    file = run / "metrics.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    code = main(["evaluate", str(run)])
+    said = capsys.readouterr()
+    assert (code, "metrics.json" in said.err) == (2, True) or "None classes" in said.out
+
+
+def change_calibration(folder, edit, **entries):
+    """Change the JSON of `calibration.npz` with a function, or arrays by name."""
+    file = folder / "calibration.npz"
+    with np.load(file) as arrays:
+        content = {name: arrays[name] for name in arrays.files}
+    if edit is not None:
+        header = json.loads(str(content["json"]))
+        edited = edit(header)
+        content["json"] = np.array(json.dumps(edited if isinstance(edited, list) else header))
+    with file.open("wb") as stream:
+        np.savez(stream, **{**content, **entries})
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (lambda h: h.update(num_classes="x"), "'num_classes' .* must be int, received 'x'"),
+        (lambda h: h.update(num_classes=None), "'num_classes' .* must be int, received None"),
+        (lambda h: h.update(num_classes=float("inf")), "'num_classes' .* must be int, received inf"),
+        (lambda h: h.update(num_classes=10**400), "calibrated for 10"),
+        (lambda h: h.update(score=["branch"]), "'score' .* must be str"),
+        (lambda h: h.update(score="unheard"), "unknown score 'unheard'"),
+        (lambda h: h.update(options=[]), "'options' .* must be dict"),
+        (lambda h: h.update(options={"kind": "unheard"}), "unheard"),
+        (lambda h: h.update(options={"unheard": 1}), "don't fit"),
+        (lambda h: h.update(format=99), "format 2"),
+        (lambda h: h.pop("score"), "lacks score"),
+        (lambda h: [3], "must hold an object with keys, received list"),
+        (lambda h: [None], "must hold an object"),
+    ],
+)
+def test_a_wrong_calibration_is_named(folder, edit, words):
+    change_calibration(folder, edit)
+    with pytest.raises(ChiqpmError, match=words) as caught:
+        chiqpm.load(folder)
+    assert str(folder / "calibration.npz") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        np.array([[0.0, np.inf]]),
+        np.array([[0.0, -np.inf]]),
+        np.array([[np.nan]]),
+        np.zeros((0, 0)),
+        np.zeros((2, 3)),
+        np.array([["a", "b"]]),
+        np.array([[1j]]),
+        np.zeros(3),
+    ],
+)
+def test_wrong_calibration_scores_are_named(folder, scores):
+    change_calibration(folder, None, calibration_scores_VM=scores)
+    with pytest.raises(ChiqpmError, match=r"calibration\.npz"):
+        chiqpm.load(folder)
+
+
+def test_an_array_that_claims_to_be_huge_costs_no_memory(folder):
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1, 100000000000), }"
+    body = b"\x93NUMPY\x01\x00" + (len(header) + 1).to_bytes(2, "little") + header + b"\n" + bytes(64)
+    with zipfile.ZipFile(folder / "calibration.npz", "w") as archive:
+        archive.writestr("calibration_scores_VM.npy", body)
+    with pytest.raises(ChiqpmError, match=r"calibration\.npz"):
+        chiqpm.load(folder)
+
+
+@pytest.mark.parametrize("name", ["classifier.json", "model.safetensors"])
+def test_what_is_no_file_is_missing(folder, name):
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    with pytest.raises(FileNotFoundError, match=name):
+        chiqpm.load(folder)
+    (folder / name).rmdir()
+    (folder / name).symlink_to("/dev/null")
+    with pytest.raises(FileNotFoundError, match=name):
+        chiqpm.load(folder)
+
+
+@pytest.mark.parametrize("channels", [10**9, 10**18])
+def test_a_huge_head_costs_no_memory(folder, classifier, channels):
+    """Only the channels that classes use are in the file; how many there were in training tells nothing more."""
+    change(folder, backbone__head_channels=channels)
+    assert chiqpm.load(folder, device="cpu").fingerprint() == classifier.fingerprint()
+
+
+def test_two_trainings_of_one_assignment_are_told_apart(classifier, saved, folder):
+    other = copy.copy(classifier)
+    other.model = copy.deepcopy(classifier.model)
+    with torch.no_grad():
+        other.model.mean_K += 0.25
+    other.save(folder)
+    assert chiqpm.load(folder).fingerprint() == other.fingerprint()
+    shutil.copy(saved / "calibration.npz", folder)
+    with pytest.raises(ChiqpmError, match=r"calibration\.npz was calibrated with other weights .*'model'"):
+        chiqpm.load(folder)
+    other.save(folder)
+    shutil.copy(saved / "classifier.json", folder)
+    with pytest.raises(ChiqpmError, match=r"classifier\.json describes other weights .*'weights'"):
+        chiqpm.load(folder)
+
+
+def test_files_without_fingerprints_of_the_weights_are_read(folder, classifier):
+    """Of earlier versions."""
+    change(folder, weights=...)
+    change_calibration(folder, lambda header: header.pop("model"))
+    assert chiqpm.load(folder, device="cpu").fingerprint() == classifier.fingerprint()

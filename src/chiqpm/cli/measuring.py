@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from chiqpm.cli.common import Common, show, write, write_json
+from chiqpm.errors import ChiqpmError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,7 @@ class Calibrate(Common):
     """Calibrate a fitted classifier on other images, without training: DIR/<class>/*.jpg."""
 
     model: Annotated[Positional[Path], arg(metavar="RUN")]
-    """The run directory."""
+    """The run directory, or the name of a model on the Hugging Face Hub, `owner/name` (which needs --out)."""
     images: Annotated[Positional[Path], arg(metavar="DIR")]
     """Labelled images that the model was not trained on."""
     out: Path | None = None
@@ -30,8 +30,8 @@ class Calibrate(Common):
         """Calibrate and save."""
         from chiqpm.recalibration import recalibrate
 
+        count = recalibrate(self.model, self.images, self.out, score=self.score, quiet=self.quiet)
         out = self.out or self.model
-        count = recalibrate(self.model, self.images, out, score=self.score, quiet=self.quiet)
         if self.json:
             write_json({"folder": str(out), "calibration_images": count})
         else:
@@ -43,17 +43,20 @@ class Evaluate(Common):
     """Show the numbers of a run, or measure it on other labelled images."""
 
     model: Annotated[Positional[Path], arg(metavar="RUN")]
-    """The run directory."""
+    """The run directory, or the name of a model on the Hugging Face Hub, `owner/name`."""
     images: Path | None = None
     """Other labelled images, DIR/<class>/*.jpg; without it the run's own test images count."""
 
     def run(self) -> None:
         """Measure and show."""
         if self.images is None:
-            file = self.model / "metrics.json"
-            if not file.exists():
-                raise FileNotFoundError(f"{self.model} has no metrics.json; finish the run with chiqpm fit")
-            show(json.loads(file.read_text(encoding="utf-8")), self.model, as_json=self.json)
+            from chiqpm.evaluation import kept_numbers
+
+            numbers = kept_numbers(self.model)
+            try:
+                show(numbers, self.model, as_json=self.json)
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                raise ChiqpmError(f"the metrics.json of {self.model} is damaged ({error!r})") from None
             return
         from chiqpm.recalibration import measure_elsewhere
 

@@ -35,7 +35,10 @@ def metrics_table(values: Mapping[str, Any]) -> str:
         blocks.append(_interpretability(values["interpretability"]))
     if "grounding" in values:
         blocks.append(_grounding(values["grounding"]))
-    blocks.append(_coverage(values["coverage"], values.get("calibration_score")))
+    if "coverage" in values:
+        blocks.append(_coverage(values["coverage"], values.get("calibration_score")))
+    else:
+        blocks.append("Prediction sets\n  calibrated anew since; `chiqpm evaluate RUN --images IMAGES` measures them")
     return "\n\n".join(blocks)
 
 

@@ -116,15 +116,23 @@ class ExchangeabilityMonitor:
         Raises:
             ChiqpmError: something is missing or of another version.
         """
-        if state.get("format") != _FORMAT:
-            raise ChiqpmError(f"this is no state of a monitor in format {_FORMAT}; got {state.get('format')!r}.")
+        found = state.get("format") if isinstance(state, dict) else type(state).__name__
+        if found != _FORMAT:
+            raise ChiqpmError(f"this is no state of a monitor in format {_FORMAT}; got {found!r}.")
         try:
             monitor = cls(state["scores"], false_alarm=state["false_alarm"], jump=state["jump"], seed=0)
             monitor.num_images, monitor.alarm_at = state["num_images"], state["alarm_at"]
-            monitor._log_capital, monitor._shares = state["log_capital"], np.array(state["shares"])
+            monitor._log_capital, monitor._shares = float(state["log_capital"]), np.array(state["shares"], dtype=float)
             monitor._generator.bit_generator.state = state["generator"]
         except KeyError as error:
             raise ChiqpmError(f"the state of the monitor lacks {error}.") from error
+        except ChiqpmError:
+            raise
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ChiqpmError(f"the state of the monitor is damaged ({error}).") from error
+        numbers = [monitor.num_images, 0 if monitor.alarm_at is None else monitor.alarm_at]
+        if any(type(number) is not int or number < 0 for number in numbers) or monitor._shares.shape != (3,):
+            raise ChiqpmError("the state of the monitor is damaged: impossible counts or shares.")
         return monitor
 
     def _p_value(self, score: float) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from chiqpm.conformal.scores import SCORES, Score
 from chiqpm.errors import ChiqpmError
-from chiqpm.files import write_atomic
+from chiqpm.files import read_npz, write_atomic
 
 # 2: the score `branch` has another formula.
 _FORMAT = 2
@@ -48,28 +47,40 @@ def from_state(state: dict[str, Any]) -> tuple[Score, NDArray[np.float64], int]:
     if missing or "calibration_scores_VM" not in state["arrays"]:
         lost = sorted(missing) or ["arrays['calibration_scores_VM']"]
         raise ChiqpmError(f"the state of the conformal predictor lacks {', '.join(lost)}; calibrate again.")
+    for name, kind in {"score": str, "options": dict, "num_classes": int}.items():
+        if type(state[name]) is not kind:
+            raise ChiqpmError(
+                f"the key {name!r} of the saved predictor must be {kind.__name__}, received {state[name]!r}; "
+                "calibrate again."
+            )
     if state["score"] not in SCORES:
         raise ChiqpmError(
             f"unknown score {state['score']!r} in the saved predictor; known are {', '.join(sorted(SCORES))}."
         )
     arrays = dict(state["arrays"])
-    sorted_VM = np.array(arrays.pop("calibration_scores_VM"), dtype=np.float64)
+    values = np.asarray(arrays.pop("calibration_scores_VM"))
+    if values.dtype.kind not in "fiu":
+        raise ChiqpmError(f"the saved calibration scores must be numbers, received {values.dtype}; calibrate again.")
+    sorted_VM = values.astype(np.float64)
     try:
         score = SCORES[state["score"]](**state["options"], **arrays)
-    except TypeError as error:
+    except ChiqpmError:
+        raise
+    except (TypeError, ValueError, OverflowError) as error:
         raise ChiqpmError(f"the saved options of the score {state['score']!r} don't fit it: {error}.") from error
     if (
         sorted_VM.ndim != 2
         or sorted_VM.shape[0] != score.variants
         or sorted_VM.shape[1] < 1
         or np.isnan(sorted_VM).any()
+        or np.isneginf(sorted_VM).any()
+        or (score.variants == 1 and np.isinf(sorted_VM).any())
     ):
         raise ChiqpmError(
             f"the saved calibration scores have shape {sorted_VM.shape} where ({score.variants}, images) "
-            "numbers are expected; "
-            "calibrate again."
+            "finite numbers are expected; calibrate again."
         )
-    return score, np.sort(sorted_VM, axis=1), int(state["num_classes"])
+    return score, np.sort(sorted_VM, axis=1), state["num_classes"]
 
 
 def write(state: dict[str, Any], path: str | os.PathLike[str]) -> None:
@@ -89,15 +100,13 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         FileNotFoundError: no such file.
         ChiqpmError: another kind of file.
     """
-    source = Path(path)
     try:
-        with source.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-        state: dict[str, Any] = json.loads(str(arrays.pop("json")))
-    except FileNotFoundError:
-        raise
-    except (ValueError, KeyError, OSError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        arrays = read_npz(Path(path))
+        state = json.loads(str(arrays.pop("json")))
+        if not isinstance(state, dict):
+            raise ChiqpmError(f"its entry 'json' must hold an object with keys, received {type(state).__name__}")
+    except (ValueError, KeyError, RecursionError) as error:
         raise ChiqpmError(
-            f"{source} is no saved conformal predictor ({error}); write it again with ConformalPredictor.save."
+            f"{path} is no saved conformal predictor ({error}); write it again with ConformalPredictor.save."
         ) from error
     return {**state, "arrays": arrays}

@@ -105,7 +105,7 @@ def random_divisions(out: Path, seed: int) -> dict[str, Any]:
     Returns:
         score -> target -> mean coverage, standard error of the mean over divisions, mean set size, share of empty sets.
     """
-    parts = [Answers(**read_npz(out / f"{part}_answers.npz")) for part in ("calibration", "test")]
+    parts = [Answers.read(out / f"{part}_answers.npz") for part in ("calibration", "test")]
     logits, features, labels = (
         np.concatenate([getattr(part, name) for part in parts]) for name in ("logits_NC", "features_NK", "labels_N")
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,10 @@ from chiqpm.config import FitConfig
 from chiqpm.data import ImageTable
 from chiqpm.data.birds import is_birds
 from chiqpm.errors import ChiqpmError
-from chiqpm.files import digest, read_npz
+from chiqpm.files import digest, read_json, read_npz
 from chiqpm.inference import Answers, Features
 from chiqpm.metrics import class_similarity
-from chiqpm.run_explanation import open_run_images
+from chiqpm.run_explanation import open_run_images, require_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +65,11 @@ class FinishedRun:
 
     def answers(self, part: str) -> Answers:
         """Return the model's answers for the images of `calibration` or `test`."""
-        return Answers(**read_npz(self.out / f"{part}_answers.npz"))
+        return Answers.read(self.out / f"{part}_answers.npz")
 
     def training_features(self) -> Features:
         """Return the model's features of the training images."""
-        seen = read_npz(self.out / "train_answers.npz")
-        return Features(features_NK=seen["features_NK"], labels_N=seen["labels_N"])
+        return Features.read(self.out / "train_answers.npz")
 
 
 def open_run(out: Path) -> FinishedRun:
@@ -81,14 +79,12 @@ def open_run(out: Path) -> FinishedRun:
         FileNotFoundError: there is no such run, or its images are gone.
         ChiqpmError: its files don't fit together.
     """
-    for name in ("config.yaml", "metrics.json"):
-        if not (out / name).exists():
-            raise FileNotFoundError(f"{out} is no finished run ({name} is missing)")
+    require_run(out, "config.yaml", "metrics.json")
     table, attributes = open_run_images(out)
     return FinishedRun(
         out=out,
         table=table,
-        metrics=json.loads((out / "metrics.json").read_text(encoding="utf-8")),
+        metrics=read_json(out / "metrics.json"),
         weight_CK=read_npz(out / "assignment.npz")["weight_CK"],
         similarity_CC=None if attributes is None else class_similarity(attributes.values_CA),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,14 +16,15 @@ from chiqpm.classifier import CALIBRATION, DESCRIPTION, WEIGHTS, Classifier, loa
 from chiqpm.config import FitConfig
 from chiqpm.data import ImageTable, Part, UnreadableImageError, read_split
 from chiqpm.errors import ChiqpmError
-from chiqpm.files import read_npz
-from chiqpm.inference import Answers, Features
+from chiqpm.files import read_json, read_npz
+from chiqpm.inference import TEST_ANSWERS, Answers, Features
 from chiqpm.recalibration import CALIBRATION_ANSWERS
+from chiqpm.sharing import numbers_of
 
 _FILES: dict[Part, str] = {
     "train": "train_answers.npz",
     "calibration": CALIBRATION_ANSWERS,
-    "test": "test_answers.npz",
+    "test": TEST_ANSWERS,
 }
 
 
@@ -55,7 +55,7 @@ class RunRecord:
         answers: the classifier's answers for calibration and test images, where they were kept.
         train: its features of the training images, where they were kept.
         values: what JSON files of the run hold, by file name without its ending: `metrics`, `stages`, `grounding`,
-            `duplicates`, `environment`; absent where the file is.
+            `duplicates`, `environment`; absent where the file is. Of `metrics`, what was measured with this classifier.
         assignment: arrays of the assignment, empty where its file is absent.
         lacks: what is missing, and how to get it.
     """
@@ -147,11 +147,13 @@ def read_record(run: str | Path, *, data_folder: str | Path | None = None, devic
     if not (folder / CALIBRATION).exists():
         lacks.append(Lack("the calibration of the prediction sets", f"`chiqpm calibrate {folder} IMAGES`, or {fit}"))
     values = {
-        name: _json(folder / f"{name}.json")
+        name: read_json(folder / f"{name}.json")
         for name in ("metrics", "stages", "grounding", "duplicates", "environment")
         if (folder / f"{name}.json").exists()
     }
-    if "metrics" not in values:
+    if "metrics" in values:
+        values["metrics"] = _metrics(folder, values["metrics"], classifier, lacks, fit)
+    else:
         lacks.append(Lack("the evaluation on test images (metrics.json)", fit))
     assignment = read_npz(folder / "assignment.npz") if (folder / "assignment.npz").exists() else {}
     if not assignment:
@@ -198,15 +200,22 @@ def _told_folder(folder: Path) -> str:
 
 
 def _unfinished(folder: Path) -> str:
-    done = list(_json(folder / "stages.json").get("stages", {})) if (folder / "stages.json").exists() else []
+    done = list(read_json(folder / "stages.json").get("stages", {})) if (folder / "stages.json").exists() else []
     return f"its last finished stage is {done[-1]}" if done else "no stage is finished"
 
 
-def _json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ChiqpmError(f"{file} is damaged: {error}") from None
+def _metrics(folder: Path, values: Any, classifier: Classifier, lacks: list[Lack], remedy: str) -> dict[str, Any]:
+    """Return those of the numbers that were measured with this classifier."""
+    if not isinstance(values, dict):
+        raise ChiqpmError(f"{folder / 'metrics.json'} is damaged: it holds no object with keys")
+    found = numbers_of(values, classifier.model, classifier.predictor)
+    if found is None:
+        lacks.append(Lack("numbers of this classifier (metrics.json was measured with another)", remedy))
+        return {}
+    if "coverage" not in found:
+        elsewhere = f"`chiqpm evaluate {folder} --images IMAGES` on other images"
+        lacks.append(Lack("the comparison of scores (metrics.json is older than the calibration)", elsewhere))
+    return found
 
 
 def _kept(
@@ -220,17 +229,17 @@ def _kept(
         if not (folder / name).exists():
             lacks.append(Lack(f"the classifier's answers for the {part} images ({name})", remedy))
             continue
-        arrays = read_npz(folder / name)
-        found = arrays["features_NK"].shape[1], arrays["logits_NC"].shape[1] if part != "train" else classes
+        kept = Features.read(folder / name) if part == "train" else Answers.read(folder / name)
+        found = kept.features_NK.shape[1], kept.logits_NC.shape[1] if isinstance(kept, Answers) else classes
         if found != (features, classes):
             raise ChiqpmError(
                 f"{folder / name} holds {found[1]} classes and {found[0]} features, the classifier has {classes} and "
                 f"{features}; {remedy} makes it again"
             )
-        if part == "train":
-            seen[part] = Features(features_NK=arrays["features_NK"], labels_N=arrays["labels_N"])
+        if isinstance(kept, Answers):
+            said[part] = kept
         else:
-            said[part] = Answers(**arrays)
+            seen[part] = kept
     return seen, said
 
 

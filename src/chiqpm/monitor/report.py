@@ -41,7 +41,7 @@ class Window:
     """Coverage over some labelled images in a row.
 
     Attributes:
-        first: number of the first image of the stream in it, from 1.
+        first: number of the first image of the stream in it, from 1, those of earlier calls included.
         last: of the last one.
         coverage: share of its labelled images whose set holds the truth.
         mean_size: mean number of classes in the sets of all its images.
@@ -64,6 +64,7 @@ class MonitorReport:
         windows: coverage over time.
         total: coverage over all labelled images.
         skipped: (path, reason) of what couldn't be read.
+        before: how many images earlier calls have counted, whose stream this one continues.
         alarm_at: number of images, those of earlier calls included, after which the alarm was raised; None without.
         by: which evidence raised it, `images` or `labels`.
     """
@@ -74,12 +75,13 @@ class MonitorReport:
     windows: tuple[Window, ...]
     total: Rate
     skipped: tuple[tuple[str, str], ...]
+    before: int
     alarm_at: int | None
     by: str | None
 
     def sentence(self) -> str:
         """Say the result in plain words."""
-        text = f"{len(self.images):,} images"
+        text = f"{len(self.images):,} images" + (f" after {self.before:,} of earlier calls" if self.before else "")
         if self.total.trials:
             text += (
                 f", of which {self.total.trials:,} have labels: the set holds the truth for {self.total.value:.1%} of "
@@ -105,12 +107,12 @@ class MonitorReport:
         return values
 
 
-def windows(seen: Sequence[Observed], length: int) -> Iterator[Window]:
-    """Cut a stream into windows of a length in images; the last may be shorter."""
+def windows(seen: Sequence[Observed], length: int, before: int = 0) -> Iterator[Window]:
+    """Cut a stream, which `before` images preceded, into windows of a length in images; the last may be shorter."""
     for start in range(0, len(seen), length):
         part = seen[start : start + length]
         size = float(np.mean([image.set_size for image in part]))
-        yield Window(start + 1, start + len(part), coverage_of(part), size)
+        yield Window(before + start + 1, before + start + len(part), coverage_of(part), size)
 
 
 def coverage_of(seen: Sequence[Observed]) -> Rate:

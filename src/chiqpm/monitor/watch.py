@@ -7,7 +7,7 @@ of the prediction sets. See `chiqpm.conformal.ExchangeabilityMonitor` for what e
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -20,12 +20,14 @@ from chiqpm.classifier import Classifier, load
 from chiqpm.conformal import THR, ConformalPredictor, ExchangeabilityMonitor
 from chiqpm.data import UnreadableImageError, load_image
 from chiqpm.errors import ChiqpmError
-from chiqpm.files import digest, write_json
+from chiqpm.files import digest, read_json, write_json
 from chiqpm.inference import BATCH_SIZE, Answers
 from chiqpm.monitor.report import MonitorReport, Observed, coverage_of, windows
 from chiqpm.monitor.stream import StreamImage, read_stream
 from chiqpm.progress import track
 from chiqpm.recalibration import read_calibration_answers
+
+logger = logging.getLogger(__name__)
 
 _FORMAT = 1
 
@@ -55,7 +57,8 @@ def monitor(
             stream, are exchangeable.
         window: images for each value of the coverage over time, >= 1.
         seed: of the draws that break ties, and of the order of a folder of class folders.
-        state: JSON file that continues an earlier stream, if it exists, and is written at the end.
+        state: JSON file that continues an earlier stream, if it exists, and is written at the end. Files that an
+            earlier call has counted, and that haven't changed since, are left out: a folder or a CSV may grow.
         device: where to compute.
         quiet: show no progress bar.
 
@@ -74,7 +77,14 @@ def monitor(
     watch = _Watch(classifier, read_calibration_answers(Path(run), classifier), wanted, false_alarm, seed)
     kept = None if state is None else Path(state)
     if kept is not None and kept.exists():
-        watch.restore(json.loads(kept.read_text(encoding="utf-8")))
+        try:
+            watch.restore(read_json(kept))
+        except ChiqpmError as error:
+            raise ChiqpmError(f"{kept} can't continue the stream: {error}") from None
+    before, given = watch.num_images, len(images)
+    images = watch.new(images)
+    if len(images) < given:
+        logger.info("%d of %d images were counted by an earlier call", given - len(images), given)
     seen: list[Observed] = []
     skipped: list[tuple[str, str]] = []
     progress = track(images, "watching", quiet=quiet, total=len(images))
@@ -82,7 +92,7 @@ def monitor(
         readable = list(_open(batch, classifier, skipped))
         if readable:
             seen += watch.look([image for image, _ in readable], [picture for _, picture in readable])
-    if not seen:
+    if images and not seen:
         raise ChiqpmError(f"none of the {len(images)} images of {stream} can be read (first: {skipped[0][1]}).")
     if kept is not None:
         write_json(kept, watch.state())
@@ -90,9 +100,10 @@ def monitor(
         coverage=wanted,
         false_alarm=false_alarm,
         images=tuple(seen),
-        windows=tuple(windows(seen, window)),
+        windows=tuple(windows(seen, window, before)),
         total=coverage_of(seen),
         skipped=tuple(skipped),
+        before=before,
         alarm_at=watch.alarm_at,
         by=watch.alarm_by,
     )
@@ -111,6 +122,7 @@ class _Watch:
             classifier.predictor if classifier.predictor.score.variants == 1 else ConformalPredictor(THR())
         )
         self.num_images = 0
+        self._counted: set[str] = set()
         self.alarm_at: int | None = None
         self.alarm_by: str | None = None
         scores = self._scores(calibration.logits_NC, calibration.features_NK, calibration.labels_N)
@@ -119,6 +131,10 @@ class _Watch:
             name: ExchangeabilityMonitor(values, false_alarm=false_alarm / 2, seed=seed + number)
             for number, (name, values) in enumerate(scores.items())
         }
+
+    def new(self, images: Sequence[StreamImage]) -> list[StreamImage]:
+        """Return the images that no earlier call has counted."""
+        return [image for image in images if _stamp(image.path) not in self._counted]
 
     def look(self, images: Sequence[StreamImage], pictures: Sequence[Any]) -> list[Observed]:
         """Take in a batch of images, in order."""
@@ -132,6 +148,7 @@ class _Watch:
             p_image = self._bet("images", scores["images"][row])
             p_label = None if image.label is None else self._bet("labels", scores["labels"][row])
             self.num_images += 1
+            self._counted |= {_stamp(image.path)} - {""}
             for name, gambler in self._gamblers.items():
                 if gambler.alarm and self.alarm_at is None:
                     self.alarm_at, self.alarm_by = self.num_images, name
@@ -153,21 +170,34 @@ class _Watch:
         """Return all that continues the stream, as plain values for JSON."""
         gamblers = {name: gambler.state() for name, gambler in self._gamblers.items()}
         plain = {"num_images": self.num_images, "alarm_at": self.alarm_at, "alarm_by": self.alarm_by}
-        return {"format": _FORMAT, "calibration": self._calibration_key, **plain, "gamblers": gamblers}
+        counted = sorted(self._counted)
+        return {
+            "format": _FORMAT,
+            "calibration": self._calibration_key,
+            **plain,
+            "gamblers": gamblers,
+            "counted": counted,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue an earlier stream."""
         if not isinstance(state, dict) or state.get("format") != _FORMAT:
-            raise ChiqpmError("the state is none of a monitor of this version; start with another file.")
-        if state["calibration"] != self._calibration_key:
+            raise ChiqpmError("it is no state of a monitor of this version; start with another file.")
+        if state.get("calibration") != self._calibration_key:
             raise ChiqpmError(
                 "the run was calibrated with other images or another score since; start with another file."
             )
         given = {name: gambler.false_alarm for name, gambler in self._gamblers.items()}
-        self._gamblers = {name: ExchangeabilityMonitor.from_state(state["gamblers"][name]) for name in given}
+        try:
+            self._gamblers = {name: ExchangeabilityMonitor.from_state(state["gamblers"][name]) for name in given}
+            self.num_images, self.alarm_at, self.alarm_by = state["num_images"], state["alarm_at"], state["alarm_by"]
+            self._counted = set(state.get("counted", ()))
+        except (KeyError, TypeError) as error:
+            raise ChiqpmError(f"it is damaged ({error!r}); start with another file.") from None
+        if self.num_images != self._gamblers["images"].num_images:
+            raise ChiqpmError("it is damaged (its counts differ); start with another file.")
         if any(gambler.false_alarm != given[name] for name, gambler in self._gamblers.items()):
-            raise ChiqpmError("the state has another false_alarm; it can't be changed once a stream has begun.")
-        self.num_images, self.alarm_at, self.alarm_by = state["num_images"], state["alarm_at"], state["alarm_by"]
+            raise ChiqpmError("it has another false_alarm, which can't be changed once a stream has begun.")
 
     def _bet(self, name: str, score: float) -> float:
         return self._gamblers[name].update([score]).last_p_value
@@ -178,6 +208,15 @@ class _Watch:
         rows = np.arange(len(labels))
         improbability = np.asarray(ConformalPredictor(THR()).scores(logits)).min(axis=1)
         return {"images": improbability, "labels": np.asarray(self._label_score.scores(logits, features))[rows, labels]}
+
+
+def _stamp(path: Path) -> str:
+    """Return what tells a file from others and from what it was before; nothing where it is gone."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ""
+    return digest([str(path.resolve()), found.st_size, found.st_mtime_ns])[:32]
 
 
 def _open(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chiqpm.sharing.card import write_card
 from chiqpm.sharing.description import FORMAT, Description, HeadOptions
-from chiqpm.sharing.fingerprint import fingerprint
+from chiqpm.sharing.fingerprint import fingerprint, numbers_of
 from chiqpm.sharing.folder import (
     CALIBRATION,
     DESCRIPTION,
@@ -15,7 +15,7 @@ from chiqpm.sharing.folder import (
     write_folder,
     write_weights,
 )
-from chiqpm.sharing.hub import CARD, fetch, is_hub_id, push
+from chiqpm.sharing.hub import CARD, fetch, is_hub_id, locate, push
 
 __all__ = [
     "CALIBRATION",
@@ -30,6 +30,8 @@ __all__ = [
     "fetch",
     "fingerprint",
     "is_hub_id",
+    "locate",
+    "numbers_of",
     "push",
     "read_folder",
     "write_card",

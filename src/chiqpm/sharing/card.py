@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from chiqpm.calibration import score_name
 from chiqpm.conformal import ConformalPredictor, conformal_rank
 from chiqpm.files import write_text
 from chiqpm.sharing.description import Description
@@ -121,5 +122,4 @@ def _calibration(predictor: ConformalPredictor, coverage: float) -> dict[str, An
     images = predictor.num_calibration
     rank = conformal_rank(images, coverage)
     least = None if rank > images else float(beta(rank, images + 1 - rank).ppf(0.1))
-    score = getattr(predictor.score, "kind", predictor.score.name)
-    return {"score": score, "images": images, "coverage": coverage, "least": least}
+    return {"score": score_name(predictor.score), "images": images, "coverage": coverage, "least": least}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
@@ -13,7 +12,7 @@ from chiqpm import __version__
 from chiqpm.config import BackboneConfig, DataConfig
 from chiqpm.config_file import build
 from chiqpm.errors import ChiqpmError
-from chiqpm.files import write_json
+from chiqpm.files import read_json, write_json
 
 FORMAT = 1
 """Version of the files of a saved classifier; docs/versioning.md says when it grows and what is read."""
@@ -45,6 +44,7 @@ class Description:
         coverage: coverage of the sets when none is asked for.
         format: version of the files.
         version: the chiqpm that wrote them.
+        weights: fingerprint of the weights beside it; None where an earlier version wrote it.
     """
 
     backbone: BackboneConfig
@@ -56,6 +56,7 @@ class Description:
     coverage: float
     format: int = FORMAT
     version: str = __version__
+    weights: str | None = None
 
     def write(self, path: Path) -> None:
         """Write the file, without names of files on the machine that trained."""
@@ -68,10 +69,7 @@ def read_description(path: Path) -> Description:
     Raises:
         ChiqpmError: it is damaged, of a newer format, or holds an impossible value; file and key are named.
     """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ChiqpmError(f"{path} is damaged: it isn't JSON ({error}); save the classifier again") from None
+    values = read_json(path)
     if not isinstance(values, dict):
         raise ChiqpmError(f"{path} must hold an object with keys, received {type(values).__name__}")
     _check_format(path, values)

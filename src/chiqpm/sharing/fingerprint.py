@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +14,8 @@ from torch import nn
 from chiqpm.conformal import ConformalPredictor
 
 
-def fingerprint(model: nn.Module, predictor: ConformalPredictor | None) -> str:
-    """Return a SHA-256 of a model's tensors and its calibrated predictor.
+def fingerprint(model: nn.Module, predictor: ConformalPredictor | None = None) -> str:
+    """Return a SHA-256 of a model's tensors and, if there is one, of its calibrated predictor.
 
     Equal fingerprints mean equal predictions on the same device; numbers that were measured with one belong to it
     alone.
@@ -30,3 +32,29 @@ def fingerprint(model: nn.Module, predictor: ConformalPredictor | None) -> str:
             total.update(f"{name} {values.dtype} {values.shape}".encode())
             total.update(np.ascontiguousarray(values).tobytes())
     return total.hexdigest()
+
+
+def numbers_of(
+    metrics: Mapping[str, Any], model: nn.Module, predictor: ConformalPredictor | None
+) -> dict[str, Any] | None:
+    """Return those of the measured numbers that are this classifier's.
+
+    Args:
+        metrics: what a `metrics.json` holds.
+        model: the classifier's.
+        predictor: its calibrated prediction sets, or None.
+
+    Returns:
+        All; or, where it was calibrated anew since, all but those of the prediction sets; or None, where the weights
+        are others, or nobody knows.
+    """
+    if metrics.get("classifier") == fingerprint(model, predictor):
+        return dict(metrics)
+    if metrics.get("weights") != fingerprint(model):
+        return None
+    rest = {
+        name: value for name, value in metrics.items() if name not in ("classifier", "calibration_score", "coverage")
+    }
+    if isinstance(rest.get("images"), dict):
+        rest["images"] = {part: count for part, count in rest["images"].items() if part != "calibration"}
+    return rest

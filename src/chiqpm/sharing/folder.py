@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,16 +13,18 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from chiqpm.backbone import build_backbone
-from chiqpm.conformal import ConformalPredictor
+from chiqpm.conformal import ConformalPredictor, storage
 from chiqpm.conformal.hierarchy import check_assignment
 from chiqpm.errors import ChiqpmError
-from chiqpm.files import write_atomic, write_json
-from chiqpm.model import CHiQPM, keep_features
+from chiqpm.files import read_json, write_atomic, write_json
+from chiqpm.model import CHiQPM
 from chiqpm.sharing.description import Description, read_description
 from chiqpm.sharing.fingerprint import fingerprint
 
 WEIGHTS, DESCRIPTION, CALIBRATION = "model.safetensors", "classifier.json", "calibration.npz"
 METRICS = "metrics.json"
+_MODEL = "model"
+"""Key of the calibration that holds the fingerprint of the weights that it was made with."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,13 @@ def write_folder(
         Whether the metrics were written: only where they were measured with this model and this calibration.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    weights = fingerprint(model)
     write_weights(folder / WEIGHTS, model)
-    description.write(folder / DESCRIPTION)
+    replace(description, weights=weights).write(folder / DESCRIPTION)
     if predictor is None:
         (folder / CALIBRATION).unlink(missing_ok=True)
     else:
-        predictor.save(folder / CALIBRATION)
+        storage.write({**predictor.state(), _MODEL: weights}, folder / CALIBRATION)
     measured = metrics is not None and metrics.get("classifier") == fingerprint(model, predictor)
     if measured:
         write_json(folder / METRICS, metrics)
@@ -84,7 +86,7 @@ def read_folder(folder: Path) -> Saved:
     if not folder.is_dir():
         raise FileNotFoundError(f"no finished classifier at {folder}: there is no such folder")
     for name in (DESCRIPTION, WEIGHTS):
-        if not (folder / name).exists():
+        if not (folder / name).is_file():
             raise FileNotFoundError(
                 f"{folder} holds no finished classifier ({name} is missing); make one with `chiqpm fit`"
             )
@@ -95,8 +97,14 @@ def read_folder(folder: Path) -> Saved:
     except ChiqpmError as error:
         raise ChiqpmError(f"{folder / DESCRIPTION} can't be used: {error}") from None
     _fill(folder / WEIGHTS, model, weights)
+    found = fingerprint(model)
+    if description.weights not in (None, found):
+        raise ChiqpmError(
+            f"{folder / DESCRIPTION} describes other weights (key 'weights') than those of {WEIGHTS}; the two files "
+            "belong to different classifiers: copy or save them together"
+        )
     calibration = folder / CALIBRATION
-    predictor = _read_calibration(calibration, description, model) if calibration.exists() else None
+    predictor = _read_calibration(calibration, description, model, found) if calibration.is_file() else None
     return Saved(model, description, predictor, _read_metrics(folder, model, predictor))
 
 
@@ -135,9 +143,10 @@ def _read_weights(path: Path, description: Description) -> dict[str, torch.Tenso
 
 def _build(description: Description, weights: dict[str, torch.Tensor]) -> CHiQPM:
     config = replace(description.backbone, pretrained=False)
+    if isinstance(config.head_channels, int):
+        # Those that no class uses were dropped from the weights.
+        config = replace(config, head_channels=min(config.head_channels, len(weights["mean_K"])))
     backbone = build_backbone(config, image_size=description.data.image_size)
-    if config.head_channels is not None:
-        keep_features(backbone, torch.arange(len(weights["mean_K"])))
     return CHiQPM(
         backbone,
         weights["selection_K"],
@@ -164,35 +173,37 @@ def _fill(path: Path, model: CHiQPM, weights: dict[str, torch.Tensor]) -> None:
     model.load_state_dict(weights)
 
 
-def _read_calibration(path: Path, description: Description, model: CHiQPM) -> ConformalPredictor:
+def _read_calibration(path: Path, description: Description, model: CHiQPM, weights: str) -> ConformalPredictor:
     try:
-        predictor = ConformalPredictor.load(path)
+        saved = storage.read(path)
+        predictor = ConformalPredictor.from_state(saved)
     except ChiqpmError as error:
         raise ChiqpmError(f"{path} can't be used: {error}") from None
     state = predictor.state()
     if state["num_classes"] != len(description.classes):
         raise ChiqpmError(
             f"{path} was calibrated for {state['num_classes']} classes (key 'num_classes') where {DESCRIPTION} names "
-            f"{len(description.classes)} (key 'classes'); calibrate again with `chiqpm calibrate`"
+            f"{len(description.classes)} (key 'classes'); delete it and calibrate again with `chiqpm calibrate`"
         )
     weight_CK = state["arrays"].get("weight_CK")
     if weight_CK is not None and not torch.equal(torch.as_tensor(weight_CK).float(), model.weight_CK.cpu()):
         raise ChiqpmError(
-            f"{path} was calibrated with another assignment (key 'weight_CK') than that of {WEIGHTS}; calibrate again "
-            "with `chiqpm calibrate`"
+            f"{path} was calibrated with another assignment (key 'weight_CK') than that of {WEIGHTS}; delete "
+            "it and calibrate again with `chiqpm calibrate`"
+        )
+    # Earlier versions wrote no such key.
+    if saved.get(_MODEL, weights) != weights:
+        raise ChiqpmError(
+            f"{path} was calibrated with other weights (key {_MODEL!r}) than those of {WEIGHTS}, so its sets would not "
+            "hold what they promise; delete it and calibrate again with `chiqpm calibrate`"
         )
     return predictor
 
 
 def _read_metrics(folder: Path, model: CHiQPM, predictor: ConformalPredictor | None) -> dict[str, Any] | None:
     """Return the numbers of a run if they were measured with the files of this folder."""
-    if not (folder / METRICS).exists():
+    if not (folder / METRICS).is_file():
         return None
-    try:
-        metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ChiqpmError(
-            f"{folder / METRICS} is damaged: it isn't JSON ({error}); `chiqpm evaluate` measures again"
-        ) from None
+    metrics = read_json(folder / METRICS)
     current = isinstance(metrics, dict) and metrics.get("classifier") == fingerprint(model, predictor)
     return metrics if current else None

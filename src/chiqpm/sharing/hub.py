@@ -22,6 +22,26 @@ def is_hub_id(name: str) -> bool:
     return _HUB_ID.fullmatch(name) is not None
 
 
+def locate(path: str | Path, *, revision: str | None = None) -> Path:
+    """Return the folder of a classifier: `path` itself or, where there is none, what `fetch` gets under that name.
+
+    Args:
+        path: a folder, or the name of a model on the hub, `owner/name`. A folder of that name comes first.
+        revision: branch, tag or commit on the hub; None takes the main branch.
+
+    Raises:
+        FileNotFoundError: as for `fetch`; a path that isn't there and is no such name is returned as it is.
+        ChiqpmError: a revision of a folder.
+    """
+    folder = Path(path)
+    if folder.exists():
+        if revision is not None:
+            raise ChiqpmError(f"{folder} is a folder here, and a folder has no revision {revision!r}; leave it out")
+        return folder
+    name = path if isinstance(path, str) else path.as_posix()
+    return fetch(name, revision=revision) if is_hub_id(name) else folder
+
+
 def fetch(repo_id: str, *, revision: str | None = None) -> Path:
     """Fetch the files of a classifier from the hub, or take them from the local cache where they haven't changed.
 

@@ -18,12 +18,12 @@ from chiqpm.conformal import ConformalPredictor
 from chiqpm.data import ImageTable
 from chiqpm.errors import ChiqpmError
 from chiqpm.explain.drawing import draw_explanation
-from chiqpm.files import digest, read_npz, write_text
+from chiqpm.files import digest, write_text
 from chiqpm.gallery import read_examples
-from chiqpm.inference import Answers
+from chiqpm.inference import TEST_ANSWERS, Answers
 from chiqpm.progress import track
 from chiqpm.recalibration import read_calibration_answers
-from chiqpm.run_explanation import open_run_images
+from chiqpm.run_explanation import open_run_images, require_run
 from chiqpm.study.design import ARMS, Plan, make_plans
 from chiqpm.study.key import PAGE, Item, StudyKey
 from chiqpm.study.page import Help, Shown, figure_uri, picture_uri, render_page
@@ -95,10 +95,8 @@ def make_study(
 
 def _images(run: Path, data_folder: Path | None) -> tuple[ImageTable, Answers]:
     table, _ = open_run_images(run, data_folder)
-    answers = run / "test_answers.npz"
-    if not answers.exists():
-        raise FileNotFoundError(f"{run} is no finished run (test_answers.npz is missing)")
-    return table, Answers(**read_npz(answers))
+    require_run(run, TEST_ANSWERS)
+    return table, Answers.read(run / TEST_ANSWERS)
 
 
 def _sets(

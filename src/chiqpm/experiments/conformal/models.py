@@ -103,7 +103,7 @@ def answers_of_run(run: FinishedRun, seed: int) -> HeldOut:
 
 
 def _pooled(out: Path, seed: int) -> dict[str, NDArray[Any]]:
-    parts = [Answers(**read_npz(out / f"{part}_answers.npz")) for part in ("calibration", "test")]
+    parts = [Answers.read(out / f"{part}_answers.npz") for part in ("calibration", "test")]
     order = np.random.default_rng(seed).permutation(sum(len(part.labels_N) for part in parts))
     return {
         name: np.concatenate([getattr(part, name) for part in parts])[order]
