@@ -192,6 +192,18 @@ def test_calibrate_writes_a_classifier_with_other_sets(capsys, run, birds, tmp_p
     assert json.loads(out)["calibration_images"] == 8
     code, out, _ = call(capsys, "evaluate", tmp_path / "new", "--images", birds / "calibration", "--json", "--quiet")
     assert json.loads(out)["images"] == {"calibration": 8, "test": 12}
+    for calibrated, images in ((tmp_path / "new", birds / "test"), (run, birds / "calibration")):
+        code, _, err = call(capsys, "evaluate", calibrated, "--images", images)
+        assert code == 2 and "were used to calibrate these prediction sets" in err
+
+
+def test_copies_of_a_picture_calibrate_with_a_warning(capsys, run, birds, tmp_path, caplog):
+    for folder in sorted((birds / "test").iterdir()):
+        (tmp_path / "copies" / folder.name).mkdir(parents=True)
+        for number in range(3):
+            shutil.copy(min(folder.iterdir()), tmp_path / "copies" / folder.name / f"{number}.jpg")
+    assert call(capsys, "calibrate", run, tmp_path / "copies", "--out", tmp_path / "new")[0] == 0
+    assert "8 of 12 images are copies of another one; the sets promise as much as with 4 images" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ from chiqpm.pivots import pivot_similarity, separation
 from chiqpm.processes import Processes
 from chiqpm.progress import bar, steps
 from chiqpm.provenance import describe_environment
-from chiqpm.recalibration import CALIBRATION_ANSWERS, write_training_digests
+from chiqpm.recalibration import CALIBRATION_ANSWERS, write_digests
 from chiqpm.run_explanation import write_observations
 from chiqpm.statistics import FeatureStatistics, Statistics
 from chiqpm.training import Batches, CachedBatches, ImageBatches, Share, fine_tune, train_dense
@@ -289,7 +289,7 @@ class Run:
         for other in observers[1:]:
             observers[0].merge(other)
         write_observations(self.out, model, observers[0].observations())
-        write_training_digests(self.out, self.table)
+        write_digests(self.out, self.table, "train")
         write_json(self.out / "environment.json", describe_environment())
         self._classifier(model, active_mean(features.features_NK, self.config.seed)).save(self.out)
 
@@ -318,6 +318,7 @@ class Run:
         )
         classifier.coverage = self.config.calibration.coverage
         write_npz(self.out / CALIBRATION_ANSWERS, vars(answers))
+        write_digests(self.out, self.table, "calibration")
         classifier.save(self.out)
 
     def evaluate(self, calibration_key: str) -> None:

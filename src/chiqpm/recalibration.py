@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,14 +25,17 @@ from chiqpm.inference import Answers, answer
 from chiqpm.progress import steps
 from chiqpm.sharing import locate
 
-TRAINING_DIGESTS = "training_digests.npz"
+logger = logging.getLogger(__name__)
+
+TRAINING_DIGESTS, CALIBRATION_DIGESTS = "training_digests.npz", "calibration_digests.npz"
+_DIGESTS = {"train": TRAINING_DIGESTS, "calibration": CALIBRATION_DIGESTS}
 CALIBRATION_ANSWERS = "calibration_answers.npz"
 
 
-def write_training_digests(folder: Path, table: ImageTable) -> None:
-    """Keep digests of the pictures of the training part, so that they can't calibrate the model."""
+def write_digests(folder: Path, table: ImageTable, part: Literal["train", "calibration"]) -> None:
+    """Keep digests of the pictures of a part: those of the training can't calibrate, and neither can measure."""
     if table.fingerprints is not None:
-        write_npz(folder / TRAINING_DIGESTS, {"digests": table.fingerprints.digest_N[table.indices("train")]})
+        write_npz(folder / _DIGESTS[part], {"digests": table.fingerprints.digest_N[table.indices(part)]})
 
 
 def recalibrate(
@@ -66,7 +70,8 @@ def recalibrate(
     out, run = out or run, folder
     classifier = load(run, device=device)
     table = _open(classifier, images, "calibration", quiet=quiet)
-    _refuse_training_images(run, table)
+    _refuse(table, run / TRAINING_DIGESTS, "used to train this model")
+    _warn_of_copies(table)
     answers = _answer(classifier, table, "calibrating", quiet=quiet)
     weight_CK = classifier.model.weight_CK.cpu().numpy()
     if score is not None or classifier.predictor is None:
@@ -77,6 +82,8 @@ def recalibrate(
     classifier.predictor = predictor.calibrate(answers.logits_NC, answers.labels_N, answers.features_NK)
     classifier.save(out)
     write_npz(out / CALIBRATION_ANSWERS, vars(answers))
+    if table.fingerprints is not None:
+        write_npz(out / CALIBRATION_DIGESTS, {"digests": table.fingerprints.digest_N})
     if (run / TRAINING_DIGESTS).exists() and out.resolve() != run.resolve():
         write_npz(out / TRAINING_DIGESTS, read_npz(run / TRAINING_DIGESTS))
     return len(answers.labels_N)
@@ -112,7 +119,8 @@ def measure_elsewhere(run: Path, images: Path, *, device: str = "auto", quiet: b
         quiet: show no progress bar.
 
     Raises:
-        ChiqpmError: not calibrated, images that the model was trained on, or classes that it doesn't know.
+        ChiqpmError: not calibrated, images that the model was trained on or calibrated with, or classes that it doesn't
+            know.
         FileNotFoundError: no such folder.
     """
     run = locate(run)
@@ -121,7 +129,8 @@ def measure_elsewhere(run: Path, images: Path, *, device: str = "auto", quiet: b
         raise not_calibrated(run)
     has_answers = (run / CALIBRATION_ANSWERS).exists()
     table = _open(classifier, images, "test", quiet=quiet)
-    _refuse_training_images(run, table)
+    _refuse(table, run / TRAINING_DIGESTS, "used to train this model")
+    _refuse(table, run / CALIBRATION_DIGESTS, "used to calibrate these prediction sets")
     answers = _answer(classifier, table, "measuring", quiet=quiet)
     described = run / "config.yaml"
     if described.exists():
@@ -170,16 +179,29 @@ def _open(classifier: Classifier, images: Path, part: Part, *, quiet: bool) -> I
     return replace(table, labels_N=labels_N, classes=classifier.class_names)
 
 
-def _refuse_training_images(run: Path, table: ImageTable) -> None:
-    file = run / TRAINING_DIGESTS
+def _refuse(table: ImageTable, file: Path, use: str) -> None:
+    """Refuse images whose digests a file holds."""
     if not file.exists() or table.fingerprints is None:
         return
     seen = np.isin(table.fingerprints.digest_N, read_npz(file)["digests"])
     if seen.any():
         first = table.paths[int(np.flatnonzero(seen)[0])]
         raise ChiqpmError(
-            f"{int(seen.sum())} of {len(table)} images were used to train this model (first: {first}); prediction sets "
-            "calibrated or measured on them would be too optimistic. Use images that the model has never seen."
+            f"{int(seen.sum())} of {len(table)} images were {use} (first: {first}); prediction sets calibrated or "
+            "measured on them would look better than they are. Use images that were neither trained nor calibrated on."
+        )
+
+
+def _warn_of_copies(table: ImageTable) -> None:
+    if table.fingerprints is None:
+        return
+    copies = len(table) - len(np.unique(table.fingerprints.digest_N))
+    if copies:
+        logger.warning(
+            "warning: %d of %d images are copies of another one; the sets promise as much as with %d images",
+            copies,
+            len(table),
+            len(table) - copies,
         )
 
 

@@ -34,6 +34,7 @@ def workplace(tiny_run, tmp_path, monkeypatch):
     shutil.copytree(birds, tmp_path / "photos")
     shutil.copytree(tiny_run, tmp_path / "runs" / "mine")
     shutil.copytree(birds / "test", tmp_path / "new-photos")
+    shutil.copytree(birds / "calibration", tmp_path / "other-new-photos")
     pictures = sorted((birds / "test").rglob("*.jpg"))
     shutil.copyfile(pictures[0], tmp_path / "new.jpg")
     lines = [f"photos/test/{picture.parent.name}/{picture.name},{picture.parent.name}" for picture in pictures]
