@@ -172,7 +172,7 @@ def test_a_contrast_with_activations_says_them(cases: SimpleNamespace) -> None:
     maps = cases.maps(3)[None]
     options = {"features_a": ones[:, :3], "features_b": ones[:, :3], "active_mean_K": ones[0, :3]}
     figure = draw_contrast(pair, [cases.picture()], maps, [GREY], maps, **options)
-    assert [text.get_text() for text in figure.findobj(Text)].count("1.00, 1.00 of usual") == 6
+    assert [text.get_text() for text in figure.findobj(Text)].count("1.00, 1.00× usual") == 6
 
 
 def test_drawing_takes_half_a_second_at_most(cases: SimpleNamespace) -> None:

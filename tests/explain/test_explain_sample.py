@@ -12,9 +12,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.text import Text
 
 from chiqpm.errors import ChiqpmError
 from chiqpm.explain import Explanation, explain_sample
+from chiqpm.explain.drawing import draw_explanation
+from chiqpm.markup.environment import environment
+from chiqpm.markup.tree import class_mark, tree_steps
 
 WEIGHT = np.array([[1, 1, 1, 0, 0], [1, 1, 0, 1, 0], [1, 0, 1, 1, 0], [0, 0, 1, 1, 1]])
 FEATURES = np.array([3.0, 2.0, 1.0, 0.5, 4.0])
@@ -34,6 +38,20 @@ def explain(**changes: Any) -> Explanation:
         **changes,
     }
     return explain_sample(**given)
+
+
+def test_a_feature_that_is_more_active_than_usual_says_so() -> None:
+    """Only what can't show more than all, opacity and bars, ends at 1."""
+    found = explain(active_mean_K=[1.5, 1.0, 2.0, 1.0, 1.0])
+    assert [feature.strength for feature in found.features] == [2.0, 2.0, 0.5]
+    assert "feature 0: activation 3.00, 2.00 times its usual strength" in found.text()
+    assert found.to_dict()["uses"][0]["strength"] == 2.0
+    figure = draw_explanation(found, np.zeros((20, 20, 3), np.uint8))
+    figure.draw_without_rendering()
+    assert "3.00, 2.00× usual" in [text.get_text() for text in figure.findobj(Text)]
+    template = environment().from_string('{% from "tree.html" import tree %}{{ tree(steps, leaf) }}')
+    page = template.render(steps=tree_steps(found, ("",) * 3), leaf=class_mark(found, found.predicted))
+    assert page.count("2.00× usual") == 2 and page.count("width:100%") == 2 and "width:50%" in page
 
 
 def test_a_small_tree_by_hand() -> None:

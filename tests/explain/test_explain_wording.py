@@ -44,23 +44,23 @@ def explain(members: list[int], features: list[float] | None = None, coverage: f
         (
             [0, 1],
             "Predicted wren. At 90% also robin, which differs from wren only in "
-            "feature 3, active here at 0.4 of its usual strength.",
+            "feature 3, active here at 0.4 times its usual strength.",
         ),
         (
             [0, 2],
             "Predicted wren. At 90% also jay, which shares 1 of the 3 features of wren and has features 3 "
-            "and 4 (crest) instead, active here at 0.4 and 0.2 of their usual strength.",
+            "and 4 (crest) instead, active here at 0.4 and 0.2 times their usual strength.",
         ),
         ([0, 5], "Predicted wren. At 90% also owl, which shares no feature with wren."),
         (
             [0, 1, 2],
             "Predicted wren. At 90% also robin and jay. The nearest, robin, differs from wren only in "
-            "feature 3, active here at 0.4 of its usual strength.",
+            "feature 3, active here at 0.4 times its usual strength.",
         ),
         (
             [0, 1, 2, 3, 4],
             "Predicted wren. At 90% also robin, jay, finch and 1 other class. The nearest, robin, differs "
-            "from wren only in feature 3, active here at 0.4 of its usual strength.",
+            "from wren only in feature 3, active here at 0.4 times its usual strength.",
         ),
         (
             [0, 1, 2, 3, 4, 5],
@@ -100,12 +100,12 @@ def test_the_tree_as_text() -> None:
         "Set at 90%: 2 of 6 classes, marked with *.",
         "Path of the prediction from 6 classes, the strongest feature first:",
         "     leave with feature 3, activation 0.40: owl",
-        "  1. feature 0: activation 3.00, 1.00 of its usual strength; 5 classes left",
+        "  1. feature 0: activation 3.00, 3.00 times its usual strength; 5 classes left",
         "     leave with feature 3, activation 0.40: jay; finch",
         "     leave with feature 4 (crest), activation 0.20: tit",
-        "  2. feature 1: activation 2.00, 1.00 of its usual strength; 2 classes left",
+        "  2. feature 1: activation 2.00, 2.00 times its usual strength; 2 classes left",
         "     leave with feature 3, activation 0.40: *robin",
-        "  3. feature 2: activation 1.00, 1.00 of its usual strength; 1 class left",
+        "  3. feature 2: activation 1.00, 1.00 times its usual strength; 1 class left",
         "Prediction: *wren",
     ]
 

@@ -46,7 +46,7 @@ def draw_maps(runs: Mapping[str, FinishedRun], file: Path, *, row: int = 0) -> N
             value = max(0.0, float(features[feature]))
             heat = heat_map(np.maximum(maps[feature], 0), (_SIDE, _SIDE), activation=value, active_mean=usual)
             axis.imshow(overlay(base, heat, feature_colour(int(feature))))
-            axis.set_title(f"f{feature}  {strength(value, usual):.2f} of usual", fontsize=7)
+            axis.set_title(f"f{feature}  {strength(value, usual):.2f}× usual", fontsize=7)
     for axis in axes.flat:
         axis.set_axis_off()
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,7 @@ class TopImage:
         class_index: its class.
         class_name: name of the class.
         activation: the feature's value.
-        strength: the value over the active mean, in [0, 1].
+        strength: the value over the active mean, 0 or more.
         peak: centre (y, x) of the map's largest cell, as fractions of height and width.
         box: the part of the image around the peak where the map is at least half as high: top, left, bottom,
             right, as fractions.

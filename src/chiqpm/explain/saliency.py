@@ -16,8 +16,8 @@ def heat_map(
 ) -> NDArray[np.float32]:
     """Enlarge a feature map to an image's size, with values that say how certain the feature is.
 
-    `strength(f) * (map / max(map)) ** gamma`, with strength min(1, f / active mean). The map is scaled
-    by its own maximum: the result never depends on the other images of a batch, unlike the published one
+    `min(1, strength(f)) * (map / max(map)) ** gamma`, with strength f / active mean. The map is scaled by its
+    own maximum: the result never depends on the other images of a batch, unlike the published one
     (arXiv 2511.20779).
 
     Args:
@@ -46,7 +46,7 @@ def heat_map(
         raise ChiqpmError(f"gamma must be positive, received {gamma}")
     values = np.maximum(values, 0.0)
     largest = float(values.max())
-    certainty = strength(activation, active_mean)
+    certainty = min(1.0, strength(activation, active_mean))
     if largest == 0.0 or certainty == 0.0:
         return np.zeros((height, width), dtype=np.float32)
     rows, columns = _interpolation(values.shape[0], height), _interpolation(values.shape[1], width)
@@ -55,10 +55,10 @@ def heat_map(
 
 
 def strength(activation: float, active_mean: float) -> float:
-    """Return an activation relative to the feature's active mean, within [0, 1].
+    """Return an activation relative to the feature's active mean: 0 or more, and 1 where it is as active as usual.
 
     Where the active mean isn't positive, because the feature was never seen active, any positive activation
-    counts as full strength.
+    counts as 1.
 
     Args:
         activation: the feature's value in an image.
@@ -68,11 +68,11 @@ def strength(activation: float, active_mean: float) -> float:
         ChiqpmError: either is NaN or infinite.
 
     >>> strength(1.0, 4.0), strength(9.0, 4.0), strength(-1.0, 4.0), strength(0.1, 0.0)
-    (0.25, 1.0, 0.0, 1.0)
+    (0.25, 2.25, 0.0, 1.0)
     """
     if not (math.isfinite(activation) and math.isfinite(active_mean)):
         raise ChiqpmError(f"activation and active mean must be finite, received {activation}, {active_mean}")
-    return min(1.0, max(0.0, activation) / max(active_mean, 1e-9))
+    return max(0.0, activation) / active_mean if active_mean > 0.0 else float(activation > 0.0)
 
 
 def peak(map_HW: NDArray[Any]) -> tuple[float, float]:

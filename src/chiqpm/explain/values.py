@@ -45,7 +45,7 @@ class FeatureUse(Feature):
 
     Attributes:
         activation: its value f.
-        strength: f over the feature's active mean, in [0, 1]; 1 where it is as active as usual when active.
+        strength: f over the feature's active mean, 0 or more; 1 where it is as active as usual when active.
     """
 
     activation: float

@@ -103,7 +103,7 @@ def features_listed(features: Sequence[Feature]) -> str:
 
 
 def _values(feature: FeatureUse) -> str:
-    return f"activation {feature.activation:.2f}, {feature.strength:.2f} of its usual strength"
+    return f"activation {feature.activation:.2f}, {feature.strength:.2f} times its usual strength"
 
 
 def _branch_line(explanation: Explanation, branch: Branch, max_names: int) -> str:
@@ -152,4 +152,4 @@ def _active(features: Sequence[FeatureUse]) -> str:
     if all(feature.strength < 0.05 for feature in features):
         return "barely active here"
     strengths = listed([f"{feature.strength:.1f}" for feature in features])
-    return f"active here at {strengths} of {'its' if len(features) == 1 else 'their'} usual strength"
+    return f"active here at {strengths} times {'its' if len(features) == 1 else 'their'} usual strength"

@@ -43,7 +43,7 @@ def heat_picture(panel_HW3: NDArray[np.uint8], feature: int, map_HW: NDArray[Any
         panel_HW3: from `panel`.
         feature: its index, which gives the colour.
         map_HW: its raw map.
-        strength: activation over active mean, in [0, 1]; scales the opacity.
+        strength: activation over active mean; up to 1 it scales the opacity.
     """
     heat = heat_map(map_HW, (panel_HW3.shape[0], panel_HW3.shape[1]), activation=strength, active_mean=1.0)
     pixels = overlay(panel_HW3, heat, feature_colour(feature))
@@ -70,7 +70,7 @@ def map_words(feature: FeatureEvidence) -> str:
     if feature.activation <= 0.0:
         return f"{feature.words}: not active in this image"
     return (
-        f"{feature.words}: activation {feature.activation:.2f}, {feature.strength:.2f} of its usual strength, "
+        f"{feature.words}: activation {feature.activation:.2f}, {feature.strength:.2f} times its usual strength, "
         f"strongest {place_words(feature.peak)} of the image"
     )
 

@@ -73,5 +73,5 @@ def _sight(record: RunRecord, feature: SeparatingFeature, class_name: str, found
     k = feature.index
     activation, usual = float(found.features_K[k]), float(record.classifier.active_mean_K[k])
     share = strength(activation, usual)
-    words = f"{feature.words} on an image of {class_name}: activation {activation:.2f}, {share:.2f} of usual"
+    words = f"{feature.words} on an image of {class_name}: activation {activation:.2f}, {share:.2f}× usual"
     return Sight(class_name, heat_picture(panel(found.picture, side=160), k, found.maps_KHW[k], share), words)

@@ -26,7 +26,7 @@ class Example:
         image: its pixels at the resolution of a panel.
         maps_KHW: the feature maps.
         activation_K: the activations, where they are known.
-        strength_K: relative to the active means, in [0, 1]; all 1 where they aren't known.
+        strength_K: relative to the active means, 0 or more; all 1 where they aren't known.
     """
 
     image: NDArray[np.uint8]
@@ -43,7 +43,7 @@ class Example:
         if len(features) != 1 or self.activation_K is None:
             return ""
         index = features[0].index
-        return f"{self.activation_K[index]:.2f}, {self.strength_K[index]:.2f} of usual"
+        return f"{self.activation_K[index]:.2f}, {self.strength_K[index]:.2f}× usual"
 
 
 def class_examples(

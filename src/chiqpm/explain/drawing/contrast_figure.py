@@ -176,7 +176,7 @@ class _Grid:
             heat_panel(page, example.image, example.layers(features), x=x, y=y, side=self._side)
             caption = example.caption(features)
             if self._typeface.width(caption, _SMALL) > self._side:
-                caption = caption.removesuffix(" of usual")
+                caption = caption.removesuffix("× usual")
             page.text(x + self._side / 2, y + self._side + 0.11, caption, _SMALL, align="center")
 
 

@@ -89,7 +89,7 @@ def opacity_scale(page: Page, x: float, y: float) -> None:
     grey = np.full((8, 64, 3), 200, np.uint8)
     width = 1.0 if narrow else 1.8
     page.image((left + 0.17, y - 0.07, width, 0.14), overlay(grey, ramp, GREY))
-    words = "1, as active as usual" if narrow else "1, as active as the feature usually is"
+    words = "1, usual or more" if narrow else "1, as active as the feature usually is, or more"
     page.text(left + width + 0.25, y, words, _SMALL, colour=GREY)
 
 

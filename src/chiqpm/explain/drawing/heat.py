@@ -20,7 +20,7 @@ _STEP = 3
 
 
 class Layer(NamedTuple):
-    """A feature in a panel: its index, its raw map (H, W), and its strength in [0, 1]."""
+    """A feature in a panel: its index, its raw map (H, W), and its strength: above 1 it looks like 1."""
 
     feature: int
     map_HW: NDArray[Any]
@@ -58,4 +58,4 @@ def heat_panel(
         if layer.strength >= _FAINT and heat.min() < level:
             colour, dashes = feature_colour(layer.feature), feature_dashes(layer.feature)
             coarse = heat[_STEP // 2 :: _STEP, _STEP // 2 :: _STEP] if min(heat.shape) >= 30 * _STEP else heat
-            page.outline(box, coarse, level, colour=colour, dashes=dashes, opacity=0.3 + 0.7 * layer.strength)
+            page.outline(box, coarse, level, colour=colour, dashes=dashes, opacity=0.3 + 0.7 * min(1.0, layer.strength))

@@ -155,11 +155,11 @@ class TreeRows:
         page.box(left, top, width, _CHIP_HEIGHT, fill=colour, rounding=0.07)
         label = page.typeface.shorten_name(page.typeface.clean_label(feature), width - 0.16, 10.5, bold=True)
         page.text(middle, top + 0.125, label, 10.5, bold=True, colour=ink, align="center")
-        values = f"{feature.activation:.2f}, {feature.strength:.2f} of usual"
+        values = f"{feature.activation:.2f}, {feature.strength:.2f}× usual"
         page.text(middle, top + 0.30, values, 9.0, colour=ink, align="center")
         page.box(left, under, width, 0.075, fill=PAPER, edge=PALE, line=0.7, rounding=0.0)
         if feature.strength > 0.0:
-            page.box(left, under, width * feature.strength, 0.075, fill=colour, rounding=0.0)
+            page.box(left, under, width * min(1.0, feature.strength), 0.075, fill=colour, rounding=0.0)
 
     def _panel(self, feature: FeatureEvidence, image: NDArray[np.uint8], y: float) -> None:
         at, middle = self._at, y + self._at.chip_top + _CHIP_HEIGHT / 2
