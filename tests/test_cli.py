@@ -194,7 +194,7 @@ def test_calibrate_writes_a_classifier_with_other_sets(capsys, run, birds, tmp_p
     assert json.loads(out)["images"] == {"calibration": 8, "test": 12}
     for calibrated, images in ((tmp_path / "new", birds / "test"), (run, birds / "calibration")):
         code, _, err = call(capsys, "evaluate", calibrated, "--images", images)
-        assert code == 2 and "were used to calibrate these prediction sets" in err
+        assert code == 2 and "all" in err and "images calibrated these prediction sets" in err
 
 
 def test_copies_of_a_picture_calibrate_with_a_warning(capsys, run, birds, tmp_path, caplog):
@@ -305,6 +305,20 @@ def test_features_go_into_the_run_by_default(run, capsys, tmp_path):
     code, printed, _ = call(capsys, "features", str(tmp_path / "run"), "--only", "0")
     assert code == 0 and f"files in {tmp_path / 'run' / 'features'}" in printed
     assert (tmp_path / "run" / "features" / "feature-000.png").is_file()
+
+
+def test_names_of_files_stay_in_their_line(capsys, run, picture, tmp_path):
+    names = ["a\nb.jpg", "c\x1b[2Jd.jpg", "e\udcff.jpg", "größe ✓.jpg"]
+    for name in names:
+        shutil.copy(picture, tmp_path / name)
+    code, out, _ = call(capsys, "predict", run, tmp_path, "--quiet")
+    assert code == 0 and len(out.splitlines()) == 4 and "\x1b" not in out
+    for shown in (r"a\nb.jpg: ", r"c\x1b[2Jd.jpg: ", r"e\udcff.jpg: ", "größe ✓.jpg: "):
+        assert shown in out
+    code, out, _ = call(capsys, "predict", run, tmp_path, "--quiet", "--json")
+    assert sorted(Path(json.loads(line)["image"]).name for line in out.splitlines()) == sorted(names)
+    code, _, err = call(capsys, "predict", run, tmp_path / "no\x1b[2J.jpg")
+    assert code == 2 and r"no\x1b[2J.jpg" in err
 
 
 def test_figures_for_phones(run, picture, capsys, tmp_path):

@@ -396,6 +396,19 @@ def test_impossible_options_are_refused_before_any_training(birds, tmp_path, cha
 
 
 @pytest.mark.slow
+def test_attributes_that_do_not_fit_are_refused_before_any_training(birds, tmp_path):
+    images = Path(shutil.copytree(birds, tmp_path / "birds"))
+    lines = (images / "attributes.csv").read_text().splitlines()
+    (images / "attributes.csv").write_text("\n".join(lines[:-1]))
+    with pytest.raises(ChiqpmError, match=r"attributes\.csv doesn't fit the .* classes: no row for"):
+        chiqpm.fit(images, tmp_path / "run", config=CONFIG)
+    assert not (tmp_path / "run" / "dense.safetensors").exists()
+    (images / "attributes.csv").write_text("\n".join(lines))
+    with pytest.raises(FileNotFoundError, match=r"there is no attributes file other\.csv"):
+        chiqpm.fit(images, tmp_path / "run", config=replace(CONFIG, data=replace(CONFIG.data, attributes="other.csv")))
+    assert not (tmp_path / "run" / "dense.safetensors").exists()
+
+
 def test_another_backbone_trains_on_images_by_the_published_recipe(birds, tmp_path):
     paper = preset("paper")
     config = replace(

@@ -139,6 +139,7 @@ class Run:
         )
         self.split()
         self._check_share()
+        self.processes.on_main(self._check_annotations)
         text = yaml.safe_dump(
             {"data_folder": str(self.root), **config_file.to_dict(self.config)},
             sort_keys=False,
@@ -401,6 +402,14 @@ class Run:
         share = Share(processes=self.processes.count, accumulation=self.config.compute.accumulation)
         for optimiser in (self.config.dense.optimiser, self.config.finetune.optimiser):
             share.check(count // num_batches(count, optimiser.batch_size))
+
+    def _check_annotations(self) -> None:
+        """Refuse annotations that the evaluation wouldn't understand, before any work."""
+        attributes = data.find_attributes(self.root, self.config.data.attributes)
+        if attributes is not None:
+            data.read_attributes(attributes, self.table.classes)
+        if "dense" not in self.ledger.stages:
+            data.read_annotations(self.table)
 
     def _numerics(self) -> dict[str, Any]:
         """What changes the trained numbers by more than rounding."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from chiqpm import config_file
 from chiqpm.calibration import make_score, score_name
@@ -70,7 +71,7 @@ def recalibrate(
     out, run = out or run, folder
     classifier = load(run, device=device)
     table = _open(classifier, images, "calibration", quiet=quiet)
-    _refuse(table, run / TRAINING_DIGESTS, "used to train this model")
+    _refuse_training_images(run, table)
     _warn_of_copies(table)
     answers = _answer(classifier, table, "calibrating", quiet=quiet)
     weight_CK = classifier.model.weight_CK.cpu().numpy()
@@ -109,6 +110,8 @@ def read_calibration_answers(run: Path, classifier: Classifier) -> Answers:
 def measure_elsewhere(run: Path, images: Path, *, device: str = "auto", quiet: bool = True) -> dict[str, Any]:
     """Measure accuracy and coverage of a calibrated classifier on other images.
 
+    Images that calibrated it are left out.
+
     The sets of other scores are compared where the folder has the answers to the calibration images, as that of a run
     has, but not one that was saved or shared.
 
@@ -119,8 +122,8 @@ def measure_elsewhere(run: Path, images: Path, *, device: str = "auto", quiet: b
         quiet: show no progress bar.
 
     Raises:
-        ChiqpmError: not calibrated, images that the model was trained on or calibrated with, or classes that it doesn't
-            know.
+        ChiqpmError: not calibrated, images that the model was trained on, none but those that calibrated it, or classes
+            that it doesn't know.
         FileNotFoundError: no such folder.
     """
     run = locate(run)
@@ -129,8 +132,8 @@ def measure_elsewhere(run: Path, images: Path, *, device: str = "auto", quiet: b
         raise not_calibrated(run)
     has_answers = (run / CALIBRATION_ANSWERS).exists()
     table = _open(classifier, images, "test", quiet=quiet)
-    _refuse(table, run / TRAINING_DIGESTS, "used to train this model")
-    _refuse(table, run / CALIBRATION_DIGESTS, "used to calibrate these prediction sets")
+    _refuse_training_images(run, table)
+    table = _without_calibration_images(run, table)
     answers = _answer(classifier, table, "measuring", quiet=quiet)
     described = run / "config.yaml"
     if described.exists():
@@ -179,17 +182,35 @@ def _open(classifier: Classifier, images: Path, part: Part, *, quiet: bool) -> I
     return replace(table, labels_N=labels_N, classes=classifier.class_names)
 
 
-def _refuse(table: ImageTable, file: Path, use: str) -> None:
-    """Refuse images whose digests a file holds."""
+def _known(table: ImageTable, file: Path) -> NDArray[np.bool_]:
+    """Return which images have their digest in a file; none where there is no such file."""
     if not file.exists() or table.fingerprints is None:
-        return
-    seen = np.isin(table.fingerprints.digest_N, read_npz(file)["digests"])
+        return np.zeros(len(table), dtype=bool)
+    return np.isin(table.fingerprints.digest_N, read_npz(file)["digests"])
+
+
+def _refuse_training_images(run: Path, table: ImageTable) -> None:
+    seen = _known(table, run / TRAINING_DIGESTS)
     if seen.any():
         first = table.paths[int(np.flatnonzero(seen)[0])]
         raise ChiqpmError(
-            f"{int(seen.sum())} of {len(table)} images were {use} (first: {first}); prediction sets calibrated or "
-            "measured on them would look better than they are. Use images that were neither trained nor calibrated on."
+            f"{int(seen.sum())} of {len(table)} images were used to train this model (first: {first}); prediction sets "
+            "calibrated or measured on them would be too optimistic. Use images that the model has never seen."
         )
+
+
+def _without_calibration_images(run: Path, table: ImageTable) -> ImageTable:
+    """Leave out the images that calibrated the sets, on which they look better than they are."""
+    seen = _known(table, run / CALIBRATION_DIGESTS)
+    if seen.all():
+        raise ChiqpmError(
+            f"all {len(table)} images calibrated these prediction sets, and so can't measure them; use other images"
+        )
+    if seen.any():
+        logger.warning(
+            "warning: %d of %d images calibrated these prediction sets; they are left out", seen.sum(), len(table)
+        )
+    return table.subset(np.flatnonzero(~seen))
 
 
 def _warn_of_copies(table: ImageTable) -> None:

@@ -162,9 +162,13 @@ def test_a_cut_classifier_on_pictures_that_are_cut_already(cub, run, tmp_path):
         path = tmp_path / "cut" / table.classes[table.labels_N[row]] / f"{row}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         table.load(row).save(path)
-    whole = measure_elsewhere(run, cub, device="cpu")
-    cut = measure_elsewhere(run, tmp_path / "cut", device="cpu")
+    saved = tmp_path / "saved"
+    load(run, device="cpu").save(saved)
+    whole = measure_elsewhere(saved, cub, device="cpu")
+    cut = measure_elsewhere(saved, tmp_path / "cut", device="cpu")
     assert whole["images"]["test"] == cut["images"]["test"] == 11
+    # The run remembers which of the published test images calibrated it.
+    assert measure_elsewhere(run, cub, device="cpu")["images"] == {"calibration": 4, "test": 7}
     assert whole["accuracy"] == cut["accuracy"]
 
 

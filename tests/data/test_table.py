@@ -93,3 +93,14 @@ def test_parts_that_are_not_there():
         make().indices("val")
     with pytest.raises(ChiqpmError, match="aren't split"):
         make(parts=None).indices("train")
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\nb", "\x1b[31mred", "a\u2028b", "evil\u202egnp", "\ud800"])
+def test_a_class_name_that_leaves_its_line_is_refused(name):
+    with pytest.raises(ChiqpmError, match=r"a class has the name .* Rename it"):
+        make(classes=("a", name))
+
+
+def test_class_names_of_all_languages_are_taken():
+    for name in ("Grauschnäpper, juv.", "قبرة", "क्षत्रिय", "👩‍🌾 farm", "soft\u00adhyphen", "non\u00a0breaking"):
+        assert make(classes=("a", name)).classes[1] == name

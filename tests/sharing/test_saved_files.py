@@ -139,6 +139,11 @@ def test_an_uncalibrated_classifier_leaves_no_older_calibration(classifier, fold
         ({"classes": ["a", "b", "c", "a"]}, "distinct names, received 'a'"),
         ({"classes": ["a", "b", "c", 4]}, "option classes must be str, received 4"),
         ({"classes": ["a"]}, "at least 2 classes"),
+        ({"classes": ["a", "b", "c", ""]}, "not blank, .* received ''"),
+        ({"classes": ["a", "b", "c", "\x1b[2Jd"]}, r"received '\\x1b\[2Jd'"),
+        ({"classes": ["a", "b", "c", "d\ne"]}, r"received 'd\\ne'"),
+        ({"classes": ["a", "b", "c", "d\u202ee"]}, r"received 'd\\u202ee'"),
+        ({"features": ["beak", "", "", "", "", "\a"]}, r"features must be names .* '\\x07'"),
         ({"active_mean": [1.0]}, "has 1 values .*'active_mean'.* has 6 features"),
         (
             {"active_mean": [1.0, 2.0, 3.0, 4.0, 5.0, float("nan")]},

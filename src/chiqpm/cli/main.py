@@ -6,6 +6,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, Union
 
@@ -26,6 +27,7 @@ from chiqpm.cli.predicting import Predict
 from chiqpm.cli.reporting import Report
 from chiqpm.cli.studying import Study, spelled_out
 from chiqpm.errors import ChiqpmError
+from chiqpm.lines import as_line
 
 USER_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
 
@@ -40,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given == ["--version"]:
         write(f"chiqpm {__version__}")
         return 0
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for names of files that no encoding has
     try:
         command = parse(given)
         _set_up_messages(quiet=command.quiet)
@@ -114,5 +118,6 @@ def _set_up_messages(*, quiet: bool) -> None:
 
 
 def _say(message: str, code: int) -> int:
-    sys.stderr.write(f"chiqpm: {message}\n")
+    lines = map(as_line, message.split("\n"))
+    sys.stderr.write("chiqpm: " + "\n".join(lines) + "\n")
     return code

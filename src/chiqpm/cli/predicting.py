@@ -12,6 +12,7 @@ from tyro.conf import Positional, arg
 
 from chiqpm.cli.common import Common, write, write_json
 from chiqpm.errors import ChiqpmError
+from chiqpm.lines import as_line
 
 if TYPE_CHECKING:
     from chiqpm.classifier import Classifier
@@ -85,12 +86,12 @@ class Predict(Common):
                 prediction = classifier.predict(path, self.coverage)
             except UnreadableImageError as error:
                 unreadable += 1
-                logger.warning("%s", error)
+                logger.warning("%s", as_line(str(error)))
                 continue
             if self.json:
                 write(json.dumps({"image": path, **prediction.to_dict()}, ensure_ascii=False))
             else:
-                write(f"{path}: {prediction.explanation.sentence()}")
+                write(f"{as_line(path)}: {prediction.explanation.sentence()}")
         if total == 0:
             raise ChiqpmError(f"no pictures in {', '.join(str(path) for path in self.images) or 'the arguments'}")
         return unreadable

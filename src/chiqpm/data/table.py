@@ -12,6 +12,7 @@ from PIL import Image
 
 from chiqpm.data.images import cut, load_image
 from chiqpm.errors import ChiqpmError
+from chiqpm.lines import is_line
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,7 +72,7 @@ class ImageTable:
         reader: Where the pictures come from if they aren't files below `root`.
 
     Raises:
-        ChiqpmError: Lengths, labels or parts that don't fit together.
+        ChiqpmError: Lengths, labels or parts that don't fit together, or a class name that is blank or no single line.
     """
 
     root: Path
@@ -96,6 +97,12 @@ class ImageTable:
             raise ChiqpmError(
                 f"labels must lie in 0..{len(self.classes) - 1} for {len(self.classes)} classes; "
                 f"received {labels_N.min()}..{labels_N.max()}"
+            )
+        unfit = [name for name in self.classes if not is_line(name)]
+        if unfit:
+            raise ChiqpmError(
+                f"a class has the name {unfit[0]!r}; figures, tables and terminals need names that are not blank and "
+                "have neither line breaks nor control characters. Rename it"
             )
         if self.groups is not None and len(self.groups) != len(self.paths):
             raise ChiqpmError(f"{len(self.paths)} paths came with {len(self.groups)} groups")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from chiqpm.config import BackboneConfig, DataConfig
 from chiqpm.config_file import build
 from chiqpm.errors import ChiqpmError
 from chiqpm.files import read_json, write_json
+from chiqpm.lines import is_line
 
 FORMAT = 1
 """Version of the files of a saved classifier; docs/versioning.md says when it grows and what is read."""
@@ -114,6 +116,9 @@ def _check(description: Description) -> None:
             f"option features names {len(description.features)} features where active_mean has "
             f"{len(description.active_mean)} values"
         )
+    unfit = [name for name in description.features or () if name and not is_line(name)]
+    if unfit:
+        raise ChiqpmError(f"option features must be names without line breaks and control characters: {unfit[0]!r}")
     for place, value in enumerate(description.active_mean):
         if not math.isfinite(value):
             raise ChiqpmError(f"option active_mean must be finite, received {value} at place {place}")
@@ -122,6 +127,12 @@ def _check(description: Description) -> None:
 
 
 def _check_names(key: str, names: Sequence[str]) -> None:
-    twice = {name for name in names if names.count(name) > 1}
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
-        raise ChiqpmError(f"option {key} must be distinct names, received {sorted(twice)[0]!r} more than once")
+        raise ChiqpmError(f"option {key} must be distinct names, received {twice[0]!r} more than once")
+    unfit = [name for name in names if not is_line(name)]
+    if unfit:
+        raise ChiqpmError(
+            f"option {key} must be names that are not blank, without line breaks and control characters, "
+            f"received {unfit[0]!r}"
+        )

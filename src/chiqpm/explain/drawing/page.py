@@ -21,6 +21,7 @@ from chiqpm.explain.drawing.typeface import Typeface
 
 NARROW = 6.5
 """Pages narrower than this, in inches, are laid out in one column, to be read on a phone."""
+_WIDEST = 100.0
 
 Box: TypeAlias = tuple[float, float, float, float]
 """x, y, width, height; x, y is the top left corner."""
@@ -178,10 +179,10 @@ def check_width(width: float) -> float:
     """Return the margin of a page of some width, in inches.
 
     Raises:
-        ChiqpmError: the page is narrower than 3 inches.
+        ChiqpmError: the page is narrower than 3 inches, or wider than 100.
     """
-    if not 3.0 <= width < float("inf"):
-        raise ChiqpmError(f"a page must be at least 3 inches wide, received {width}")
+    if not 3.0 <= width <= _WIDEST:
+        raise ChiqpmError(f"a page must be at least 3 inches wide and at most {_WIDEST:g}, received {width}")
     return 0.2 if width < NARROW else 0.35
 
 
