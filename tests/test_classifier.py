@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from chiqpm.conformal import APS, THR, HierarchicalScore
+from chiqpm.conformal import APS, THR, ConformalPredictor, HierarchicalScore, class_paths, tree
 from chiqpm.conformal.quantile import SmallCalibrationWarning
 from chiqpm.errors import ChiqpmError
 from chiqpm.prediction import SCHEMA
@@ -74,6 +74,31 @@ def test_sets_are_those_of_the_predictor(make_classifier, score):
         np.testing.assert_array_equal(batch.sets_BC, sets)
         p_values = classifier.predictor.p_values(batch.logits_BC, batch.features_BK)
         np.testing.assert_array_equal(batch.p_values_BC, p_values)
+
+
+@pytest.mark.parametrize("change", ["in place", "other tensor", "other score"])
+def test_an_assignment_that_changes_is_followed(make_classifier, change):
+    """What is kept of it between predictions is never that of an older one."""
+    classifier = make_classifier()
+    images = torch.randn(8, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    classifier.predict_batch(images)
+    rolled = classifier.model.weight_CK.roll(1, dims=1)
+    if change == "in place":
+        classifier.model.weight_CK.copy_(rolled)
+    elif change == "other tensor":
+        classifier.model.weight_CK = rolled
+    else:
+        logits, features = classifier.predict_batch(images).logits_BC, classifier.predict_batch(images).features_BK
+        score = HierarchicalScore(rolled)
+        classifier.predictor = ConformalPredictor(score).calibrate(logits, np.arange(8) % 4, features)
+    batch = classifier.predict_batch(images, 0.5)
+    weight = classifier.model.weight_CK.numpy()
+    found = tree(batch.features_BK, weight, batch.predicted_B)
+    np.testing.assert_array_equal(batch.shared_BC, found.shared_BC)
+    np.testing.assert_array_equal(batch.leaving_BC, found.leaving_BC)
+    paths = class_paths(batch.features_BK, weight)
+    np.testing.assert_array_equal(batch.path_Bn, paths[np.arange(8), batch.predicted_B])
+    np.testing.assert_array_equal(batch.scores_BC, classifier.predictor.scores(batch.logits_BC, batch.features_BK))
 
 
 def test_a_score_that_chooses_a_level_has_sets_but_no_p_values(make_classifier):

@@ -71,6 +71,22 @@ def test_steps_and_passes_wait_for_the_gpu_at_their_end_only(emulated_gpu, monke
     assert waits[cost.STATISTICS] <= 3  # three results, all computed when the first is fetched
 
 
+def test_a_batch_of_predictions_waits_for_the_gpu_once(emulated_gpu, make_classifier):
+    classifier = make_classifier()
+    images = torch.randn(4, 3, 64, 64)
+    wanted = classifier.predict_batch(images)
+    with emulated_gpu() as gpu:
+        classifier.to("cuda")
+        classifier.predict_batch(images)
+        before = gpu.waits
+        found = classifier.predict_batch(images)
+        assert gpu.waits - before == 1
+    for name, value in vars(wanted).items():
+        if isinstance(value, np.ndarray):
+            np.testing.assert_array_equal(getattr(found, name), value)
+            assert getattr(found, name).dtype == value.dtype
+
+
 def _statistics_of(batches, device):
     counted = FeatureStatistics(5, 3)
     for maps, labels in batches:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from chiqpm.conformal import ConformalPredictor, tree
+from chiqpm.conformal import ConformalPredictor, Tree
 from chiqpm.explain import Explanation
 from chiqpm.explain.sample import assemble, check_distinct, entering_order
 
@@ -227,10 +227,9 @@ def answer_batch(
     scores_BC: NDArray[np.float32],
     path_Bn: NDArray[np.int64],
     maps_BnHW: NDArray[np.float32],
+    found: Tree,
 ) -> BatchPrediction:
-    """Find each image's tree and keep everything together; the arguments are those of `BatchPrediction`."""
-    predicted_B: NDArray[np.int64] = logits_BC.argmax(axis=1)
-    found = tree(features_BK, legend.weight_CK, predicted_B)
+    """Keep everything together; the arguments are those of `BatchPrediction`, and the tree of the images."""
     return BatchPrediction(
         legend=legend,
         predictor=predictor,
@@ -239,7 +238,7 @@ def answer_batch(
         features_BK=features_BK,
         sets_BC=sets_BC,
         scores_BC=scores_BC,
-        predicted_B=predicted_B,
+        predicted_B=np.asarray(found.predicted_B),
         path_Bn=path_Bn,
         maps_BnHW=maps_BnHW,
         shared_BC=np.asarray(found.shared_BC),

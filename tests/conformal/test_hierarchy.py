@@ -8,8 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chiqpm.conformal import class_paths, tree
+from chiqpm.conformal import ConformalPredictor, HierarchicalScore, class_paths, tree
 from chiqpm.conformal.hierarchy import branches
+from chiqpm.conformal.scoring import scored_tree
 from chiqpm.errors import ChiqpmError
 
 
@@ -119,3 +120,42 @@ def test_empty_batches_work():
     found = tree(np.ones((0, 3)), np.eye(3), np.zeros(0, int))
     assert found.shared_BC.shape == (0, 3)
     assert class_paths(np.ones((0, 3)), np.eye(3)).shape == (0, 3, 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    kind=st.sampled_from(["branch", "evidence", "path", "level_limited"]),
+    depth=st.integers(1, 3),
+    features=st.sampled_from([5, 60]),
+    torch_arrays=st.booleans(),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
+def test_scores_and_tree_in_one_pass_are_those_of_two(seed, kind, depth, features, torch_arrays, dtype):
+    generator = np.random.default_rng(seed)
+    classes, images = int(generator.integers(2, 12)), int(generator.integers(0, 7))
+    weight = np.zeros((classes, features))
+    for row in weight:
+        row[generator.choice(features, 3, replace=False)] = 1
+    score = HierarchicalScore(
+        weight, kind, level=1 if kind == "level_limited" else None, depth=depth if kind == "branch" else 1
+    )
+    # Whole numbers, so that there are ties.
+    activations = generator.integers(0, 4, size=(images, features)).astype(dtype)
+    logits = activations @ weight.T.astype(dtype)
+    given_arrays = (torch.from_numpy(logits), torch.from_numpy(activations)) if torch_arrays else (logits, activations)
+    scores, found = scored_tree(score, *given_arrays)
+    wanted = ConformalPredictor(score).scores(*given_arrays)
+    assert type(scores) is type(wanted) is type(found.shared_BC)
+    np.testing.assert_array_equal(np.asarray(scores), np.asarray(wanted))
+    alone = tree(activations, weight, logits.argmax(axis=1))
+    for name in ("predicted_B", "order_BK", "shared_BC", "leaving_BC"):
+        np.testing.assert_array_equal(np.asarray(getattr(found, name)), getattr(alone, name))
+
+
+def test_one_pass_is_refused_where_a_class_has_no_score_of_its_own():
+    score = HierarchicalScore(np.eye(3), "level_limited")
+    with pytest.raises(ChiqpmError, match="chooses its level"):
+        scored_tree(score, np.ones((1, 3)), np.ones((1, 3)))
+    with pytest.raises(ChiqpmError, match="finite"):
+        scored_tree(HierarchicalScore(np.eye(3)), np.ones((1, 3)), np.full((1, 3), np.nan))

@@ -116,17 +116,40 @@ def tree(features_BK: Array, weight_CK: Array, predicted_B: Array) -> Tree:
     features, weight = _check(features_BK, weight_CK)
     num_images, num_classes = features.shape[0], weight.shape[0]
     predicted = check_codes(predicted_B, num_images, num_classes, name="predicted", what="class")
-    order_BK = empty_like_kind(features, tuple(features.shape), torch.int64)
-    predicted = predicted.to(order_BK.device)
-    shared_BC = empty_like_kind(features, (num_images, num_classes), torch.int64)
-    leaving_BC = empty_like_kind(features, (num_images, num_classes), torch.int64)
-    weight = weight.to(order_BK.device)
+    growing = GrowingTree(features, num_classes)
+    predicted, weight = predicted.to(growing.predicted_B.device), weight.to(growing.predicted_B.device)
     for rows in blocks(num_images, num_classes):
-        part = branches(block(features, rows, "features"), weight, predicted[rows])
-        order_BK[rows], shared_BC[rows] = part.order_BK, part.shared_BC
+        growing.add(rows, predicted[rows], branches(block(features, rows, "features"), weight, predicted[rows]))
+    return growing.tree()
+
+
+class GrowingTree:
+    """A tree that is filled block by block.
+
+    Args:
+        features: activations (B, K), which give its size and its kind of array.
+        num_classes: C.
+    """
+
+    def __init__(self, features: Array, num_classes: int) -> None:
+        num_images, num_features = features.shape
+        self._like = features
+        self.predicted_B = empty_like_kind(features, (num_images,), torch.int64)
+        self._order_BK = empty_like_kind(features, (num_images, num_features), torch.int64)
+        self._shared_BC = empty_like_kind(features, (num_images, num_classes), torch.int64)
+        self._leaving_BC = empty_like_kind(features, (num_images, num_classes), torch.int64)
+
+    def add(self, rows: slice, predicted_B: torch.Tensor, part: Branches) -> None:
+        """Take in a block."""
+        self.predicted_B[rows] = predicted_B
+        self._order_BK[rows], self._shared_BC[rows] = part.order_BK, part.shared_BC
         nothing_B1 = torch.full_like(part.order_BK[:, :1], -1)
-        leaving_BC[rows] = torch.cat([part.order_BK, nothing_B1], dim=1).gather(1, part.leaving_BC)
-    return Tree(*(as_kind(t, features) for t in (predicted, order_BK, shared_BC, leaving_BC)))
+        self._leaving_BC[rows] = torch.cat([part.order_BK, nothing_B1], dim=1).gather(1, part.leaving_BC)
+
+    def tree(self) -> Tree:
+        """Return it."""
+        parts = (self.predicted_B, self._order_BK, self._shared_BC, self._leaving_BC)
+        return Tree(*(as_kind(part, self._like) for part in parts))
 
 
 def class_paths(features_BK: Array, weight_CK: Array, classes: Array | None = None) -> Array:

@@ -96,7 +96,7 @@ class HierarchicalScore(Score):
         variant: int = 0,
     ) -> torch.Tensor:
         """Score every class; `variant` is the level L of `level_limited` where no level is given."""
-        found = self._branches(logits_BC, features_BK)
+        found = self.find_branches(logits_BC, features_BK)
         return self.from_branches(found, logits_BC, variant).to(logits_BC.dtype)
 
     def label_scores(
@@ -109,7 +109,7 @@ class HierarchicalScore(Score):
         """Score the true class of each image under every variant: (variants, B)."""
         if self.kind == "branch":
             return super().label_scores(logits_BC, labels_B, features_BK)
-        found = self._branches(logits_BC, features_BK, labels_B[:, None])
+        found = self.find_branches(logits_BC, features_BK, labels_B[:, None])
         scores = [self.from_branches(found, logits_BC, variant)[:, 0] for variant in range(self.variants)]
         return torch.stack(scores).to(logits_BC.dtype)
 
@@ -122,12 +122,13 @@ class HierarchicalScore(Score):
             "depth": self.depth,
         }
 
-    def _branches(
+    def find_branches(
         self,
         logits_BC: torch.Tensor,
         features_BK: torch.Tensor | None,
         classes_BS: torch.Tensor | None = None,
     ) -> Branches:
+        """Find where every class, or some classes of each image, leave the path of the predicted one."""
         if features_BK is None:
             raise ChiqpmError(
                 "HierarchicalScore reads the features of each image; pass features (images, kept features)."
