@@ -454,6 +454,24 @@ def test_a_damaged_classifier_is_named(copy, name):
         chiqpm.load(copy)
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "metrics.json", "calibration.npz"])
+def test_a_damaged_file_of_a_finished_run_is_made_again_where_it_is_deleted(birds, copy, name):
+    content = (copy / name).read_bytes()
+    (copy / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(ChiqpmError, match=rf"{re.escape(name)} .*\. Delete the file, and the same command makes it"):
+        chiqpm.fit(birds, copy, config=CONFIG)
+    (copy / name).unlink()
+    chiqpm.fit(birds, copy, config=CONFIG)
+    assert (copy / name).read_bytes() == content
+
+
+def test_a_damaged_file_between_two_stages_is_named(birds, copy):
+    (copy / "dense.safetensors").write_bytes(b"{broken")
+    (copy / "statistics.npz").unlink()
+    with pytest.raises(ChiqpmError, match=r"dense\.safetensors is damaged .* Delete the file"):
+        chiqpm.fit(birds, copy, config=CONFIG)
+
+
 def test_an_unfinished_run_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="no finished classifier"):
         chiqpm.load(tmp_path)

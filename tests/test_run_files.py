@@ -7,12 +7,15 @@ import os
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from chiqpm import config_file
 from chiqpm.config import DenseConfig, FitConfig
 from chiqpm.devices import find_device
-from chiqpm.errors import ChiqpmError
-from chiqpm.files import read_npz, write_atomic, write_json, write_npz, write_text
+from chiqpm.errors import ChiqpmError, DamagedFileError
+from chiqpm.files import read_json, read_npz, write_atomic, write_json, write_npz, write_text
+from chiqpm.inference import Answers, Features
 from chiqpm.ledger import Ledger
 from chiqpm.presets import PRESETS, preset
 
@@ -132,3 +135,57 @@ def test_devices():
     assert find_device("auto").type in {"cpu", "cuda", "mps"}
     with pytest.raises(ChiqpmError, match="'toaster'"):
         find_device("toaster")
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), compressed=st.booleans())
+def test_a_damaged_npz_is_read_or_named(tmp_path, data, compressed):
+    """Whatever happened to its bytes: no other error, and no arrays of another kind."""
+    file = tmp_path / "arrays.npz"
+    arrays = {"a": np.arange(30.0).reshape(5, 6), "b": np.array("text")}
+    with file.open("wb") as stream:
+        (np.savez_compressed if compressed else np.savez)(stream, **arrays)
+    content = bytearray(file.read_bytes())
+    for _ in range(data.draw(st.integers(0, 3))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    file.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    try:
+        found = read_npz(file)
+    except DamagedFileError as error:
+        assert str(file) in str(error)
+    else:
+        assert all(isinstance(values, np.ndarray) and not values.dtype.hasobject for values in found.values())
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000, b"9" * 5000, b"nil"])
+def test_what_is_no_json_is_named(tmp_path, content):
+    (tmp_path / "x.json").write_bytes(content)
+    with pytest.raises(DamagedFileError, match=r"x\.json is damaged"):
+        read_json(tmp_path / "x.json")
+    with pytest.raises(FileNotFoundError):
+        read_json(tmp_path / "y.json")
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"features_NK": np.zeros((3, 2)), "labels_N": np.zeros(3)},
+        {"features_NK": np.zeros((3, 2)), "labels_N": np.zeros(3), "logits_NC": np.zeros((2, 4))},
+        {"features_NK": np.zeros(3), "labels_N": np.zeros(3), "logits_NC": np.zeros((3, 4))},
+        {},
+    ],
+)
+def test_answers_that_are_none_are_named(tmp_path, arrays):
+    write_npz(tmp_path / "answers.npz", arrays)
+    with pytest.raises(DamagedFileError, match=r"answers\.npz .* features_NK, labels_N, logits_NC of the same images"):
+        Answers.read(tmp_path / "answers.npz")
+
+
+def test_answers_come_back_as_they_were(tmp_path):
+    answers = Answers(features_NK=np.ones((3, 2)), labels_N=np.arange(3), logits_NC=np.eye(3))
+    write_npz(tmp_path / "answers.npz", vars(answers))
+    for kind in (Answers, Features):
+        found = kind.read(tmp_path / "answers.npz")
+        assert type(found) is kind
+        for name, values in vars(found).items():
+            np.testing.assert_array_equal(values, getattr(answers, name))

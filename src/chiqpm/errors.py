@@ -8,3 +8,7 @@ class ChiqpmError(ValueError):
 
     The command line prints the message without a traceback and exits with 2.
     """
+
+
+class DamagedFileError(ChiqpmError):
+    """A file that chiqpm wrote isn't what it was: cut short, changed, or of something else."""

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
-from chiqpm.errors import ChiqpmError
+from chiqpm.errors import DamagedFileError
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, keep: Path | None = None) -> None:
@@ -151,12 +151,12 @@ def read_json(path: Path) -> Any:
 
     Raises:
         FileNotFoundError: no such file.
-        ChiqpmError: it is cut short, or something else.
+        DamagedFileError: it is cut short, or something else.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ChiqpmError(f"{path} is damaged: it isn't JSON ({error})") from None
+        raise DamagedFileError(f"{path} is damaged: it isn't JSON ({error})") from None
 
 
 _NO_NPZ = (
@@ -187,13 +187,14 @@ def read_npz(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: no such file.
-        ChiqpmError: it is cut short, or something else.
+        DamagedFileError: it is cut short, or something else.
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except _NO_NPZ as error:
-        raise ChiqpmError(f"{path} is damaged: it isn't an npz of arrays ({error or type(error).__name__})") from None
+        reason = str(error) or type(error).__name__
+        raise DamagedFileError(f"{path} is damaged: it isn't an npz of arrays ({reason})") from None
 
 
 def digest(value: Any) -> str:

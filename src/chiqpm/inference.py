@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import Dataset
 
-from chiqpm.errors import ChiqpmError
+from chiqpm.errors import DamagedFileError
 from chiqpm.files import read_npz
 from chiqpm.model import Output
 from chiqpm.processes import Processes
@@ -48,14 +48,14 @@ class Features:
 
         Raises:
             FileNotFoundError: no such file.
-            ChiqpmError: it is damaged, or holds something else.
+            DamagedFileError: it is cut short, or holds something else.
         """
         arrays = read_npz(path)
         names = [field.name for field in fields(cls)]
         found = {name: arrays[name] for name in names if name in arrays}
         fitting = all(values.ndim == len(name.rpartition("_")[2]) for name, values in found.items())
         if len(found) < len(names) or not fitting or len({len(values) for values in found.values()}) != 1:
-            raise ChiqpmError(f"{path} is damaged: it doesn't hold {', '.join(names)} of the same images")
+            raise DamagedFileError(f"{path} is damaged: it doesn't hold {', '.join(names)} of the same images")
         return cls(**found)
 
 

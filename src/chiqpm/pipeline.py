@@ -7,7 +7,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import yaml
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from chiqpm import assignment, config_file, data
@@ -29,7 +30,7 @@ from chiqpm.data.dataset import ImageDataset
 from chiqpm.data.transforms import evaluation_transform, training_transform
 from chiqpm.dense_checkpoint import load_dense_checkpoint
 from chiqpm.devices import deterministic_algorithms, place
-from chiqpm.errors import ChiqpmError
+from chiqpm.errors import ChiqpmError, DamagedFileError
 from chiqpm.evaluation import evaluate
 from chiqpm.explain import FeatureObserver
 from chiqpm.files import Lock, digest, read_npz, write_json, write_npz, write_text
@@ -90,6 +91,14 @@ def fit(
         run.processes.close()
 
 
+@contextmanager
+def _told_how_to_redo(kind: type[ChiqpmError]) -> Iterator[None]:
+    try:
+        yield
+    except kind as error:
+        raise ChiqpmError(f"{error}. Delete the file, and the same command makes it again") from None
+
+
 class Run:
     """One run directory and the stages over it.
 
@@ -117,8 +126,10 @@ class Run:
         """Do what isn't done yet, and return the classifier."""
         with ExitStack() as stack:
             self.processes.on_main(lambda: self._claim(stack))
-            self._finish()
-        return load(self.out, device=self.config.device)
+            with _told_how_to_redo(DamagedFileError):
+                self._finish()
+        with _told_how_to_redo(ChiqpmError):
+            return load(self.out, device=self.config.device)
 
     def _claim(self, stack: ExitStack) -> None:
         """Keep others from the run directory."""
@@ -453,8 +464,11 @@ class Run:
             model.classifier.bias.copy_(linear.bias if linear is not None else torch.tensor(0.0))
 
     def _trained_dense(self) -> DenseClassifier:
-        model = self._new_dense()
-        model.load_state_dict(load_file(self.out / "dense.safetensors"))
+        model, file = self._new_dense(), self.out / "dense.safetensors"
+        try:
+            model.load_state_dict(load_file(file))
+        except SafetensorError as error:
+            raise DamagedFileError(f"{file} is damaged or cut short ({error})") from None
         return place(model, self.device).eval()
 
     def _new_sparse(self) -> CHiQPM:

@@ -242,7 +242,7 @@ def test_cars_in_class_folders(tmp_path, make_cars):
     assert table.dataset == "cars"
     assert table.classes[2] == "Ram C/V Cargo Van Minivan 2012"
     assert table.class_counts("train").tolist() == [4, 3, 2]
-    assert "come without boxes" in refused(tmp_path, DataConfig(crop_to_box=True))
+    assert "anno_train.csv, which has the boxes" in refused(tmp_path, DataConfig(crop_to_box=True))
     # Unpacked on a system that takes the slash for a folder.
     for part in ("train", "test"):
         folder = tmp_path / "car_data" / part / "Ram C-V Cargo Van Minivan 2012"
@@ -252,6 +252,30 @@ def test_cars_in_class_folders(tmp_path, make_cars):
     assert open_folder(tmp_path, CONFIG).classes == table.classes
     shutil.rmtree(tmp_path / "car_data" / "test" / "Acura RL Sedan 2012")
     assert "lacks pictures of 1 classes: Acura RL Sedan 2012" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_boxes_of_cars_in_class_folders(tmp_path, make_cars, inside):
+    make_cars(tmp_path, folders=True)
+    place = tmp_path / "car_data" if inside else tmp_path
+    for part in ("train", "test"):
+        # Without a header; corners count from 1 and include both ends.
+        lines = [f"{i:05d}.jpg,{5 + i},3,40,30,{i % 3 + 1}" for i in range(9)]
+        (place / f"anno_{part}.csv").write_text("\n".join(lines) + "\n")
+    config = DataConfig(crop_to_box=True)
+    table = open_folder(tmp_path, config)
+    whole = open_folder(tmp_path, CONFIG)
+    assert table.paths == whole.paths and table.classes == whole.classes
+    for row, path in enumerate(table.paths):
+        number = int(path[-9:-4])
+        assert table.load(row).size == (36 - number, 28)
+        left, top = 4 + number, 2
+        assert table.load(row).tobytes() == whole.load(row).crop((left, top, 40, 30)).tobytes()
+    file = place / "anno_test.csv"
+    file.write_text("\n".join(lines[:-2]))
+    assert "anno_test.csv has no box for 2 pictures: 00007.jpg, 00008.jpg" in refused(tmp_path, config)
+    file.write_text("\n".join(["file,x1,y1,x2,y2,class", *lines]))
+    assert "isn't a file, four edges of its box and a class" in refused(tmp_path, config)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from torch import nn
 from chiqpm.cli import main
 from chiqpm.conformal import APS, THR, ConformalPredictor, HierarchicalScore, SmallCalibrationWarning, TopK
 from chiqpm.conformal.hierarchy import branches
+from chiqpm.data import load_image
 from chiqpm.errors import ChiqpmError
 from chiqpm.export import export_onnx
 from chiqpm.export.metadata import describe
@@ -49,6 +50,43 @@ def consume(folder, coverage):
     found = {}
     exec(lines, found)
     return found
+
+
+def odd_pictures():
+    """Pictures of the kinds that people have, by name."""
+    generator = np.random.default_rng(0)
+    colours = Image.fromarray(generator.integers(0, 256, (70, 90, 3), dtype=np.uint8))
+    alpha = Image.fromarray(generator.integers(0, 256, (70, 90), dtype=np.uint8))
+    see_through = colours.copy()
+    see_through.putalpha(alpha)
+    grey_too = colours.convert("L")
+    grey_too.putalpha(alpha)
+    return {
+        "rgba": see_through,
+        "la": grey_too,
+        "palette": colours.quantize(40),
+        "bits": colours.convert("1"),
+        "grey": colours.convert("L"),
+        "sixteen": Image.fromarray(generator.integers(0, 65536, (70, 90)).astype(np.uint16)),
+    }
+
+
+@needs_onnx
+@pytest.mark.slow
+@pytest.mark.skipif(not DOCUMENT.exists(), reason="without the documentation")
+def test_the_documented_consumer_prepares_pictures_of_every_kind_alike(make_classifier, tmp_path):
+    classifier = make_classifier()
+    export_onnx(classifier, tmp_path / "model.onnx")
+    for kind, picture in odd_pictures().items():
+        extra = {"transparency": 3} if kind == "palette" else {}
+        picture.save(tmp_path / "new.jpg", format="PNG", **extra)
+        found = consume(tmp_path, 0.8)
+        wanted = classifier.transform(load_image(tmp_path / "new.jpg")).numpy()
+        np.testing.assert_allclose(found["pixels"].transpose(2, 0, 1), wanted, atol=1e-6, err_msg=kind)
+        assert found["about"]["input"]["transparency"] == "over white"
+        prediction = classifier.predict(tmp_path / "new.jpg", 0.8)
+        assert found["about"]["classes"][found["label"]] == prediction.label, kind
+        assert set(found["prediction_set"]) == set(prediction.prediction_set), kind
 
 
 @needs_onnx

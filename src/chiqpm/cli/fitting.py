@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -99,7 +98,8 @@ class Fit(Common):
 
     def run(self) -> None:
         """Fit, and show what came of it."""
+        from chiqpm.files import read_json
         from chiqpm.pipeline import fit
 
         fit(self.data, self.out, config=self.options, quiet=self.quiet)
-        show(json.loads((self.out / "metrics.json").read_text(encoding="utf-8")), self.out, as_json=self.json)
+        show(read_json(self.out / "metrics.json"), self.out, as_json=self.json)

@@ -91,18 +91,21 @@ def measure_cost(setting: Setting) -> dict[str, Any]:
     images = images.to(processes.device, memory_format=torch.channels_last)
     labels = torch.randint(setting.classes, (setting.batch_size,), generator=generator).to(processes.device)
     dense, sparse = _dense(setting, processes), _sparse(setting, processes)
-    steps = {
-        PLAIN: _plain_step(_dense(setting, processes), setting, images, labels),
-        DENSE: _own_step(dense, dense_loss(dense, DenseConfig()), processes, images, labels),
-        SPARSE: _own_step(sparse, sparse_loss(sparse, DenseConfig(), FineTuneConfig()), processes, images, labels),
-    }
+    dense_terms, sparse_terms = dense_loss(dense, DenseConfig()), sparse_loss(sparse, DenseConfig(), FineTuneConfig())
+    with BatchCounts(dense) as dense_counts, BatchCounts(sparse) as sparse_counts:
+        steps = {
+            PLAIN: _plain_step(_dense(setting, processes), setting, images, labels),
+            DENSE: _own_step(dense, dense_terms, processes, images, labels, counts=dense_counts),
+            SPARSE: _own_step(sparse, sparse_terms, processes, images, labels, counts=sparse_counts),
+        }
+        timed = _time(steps, PLAIN, setting, processes.device)
     evaluated = _dense(setting, processes).eval()
     sums = FeatureStatistics(evaluated.backbone.num_features, setting.classes)  # type: ignore[arg-type]
     passes = {
         EVALUATION: _evaluation(evaluated, images, labels),
         STATISTICS: _statistics(evaluated, sums, images, labels.cpu()),
     }
-    timed = {**_time(steps, PLAIN, setting, processes.device), **_time(passes, EVALUATION, setting, processes.device)}
+    timed |= _time(passes, EVALUATION, setting, processes.device)
     return {"setting": asdict(setting), "machine": _machine(processes.device), "measured": timed}
 
 
@@ -146,12 +149,18 @@ def _plain_step(
 
 
 def _own_step(
-    model: DenseClassifier | CHiQPM, loss: Loss, processes: Processes, images: torch.Tensor, labels: torch.Tensor
+    model: DenseClassifier | CHiQPM,
+    loss: Loss,
+    processes: Processes,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    counts: BatchCounts,
 ) -> Callable[[], None]:
     """As the training loop does it."""
     model.dropout = SharedDropout(model.dropout.p)
     optimiser = build_optimiser(model.train(), [], _SGD)
-    forward, counts = Forward(model, loss, cached=False), BatchCounts(model).__enter__()
+    forward = Forward(model, loss, cached=False)
     stepper = Stepper(forward, optimiser, processes, dropouts=[model.dropout], accumulation=1, counts=counts)
     batch = Batch(images, labels, Rows(0, len(labels)))
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chiqpm.data.images import is_image_name
 from chiqpm.data.layout import FoundImage, Layout, class_images
 from chiqpm.data.releases.matlab import fields_of, read_matlab
-from chiqpm.data.releases.release import Release, below, folders_in
+from chiqpm.data.releases.release import Release, below, folders_in, read_lines
 from chiqpm.data.table import Part, some
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ CARS = Release(
     source=(
         "page 'Cars Dataset' of Jonathan Krause (Stanford AI Lab), files cars_train.tgz, cars_test.tgz, "
         "car_devkit.tgz and cars_test_annos_withlabels.mat; or 'Stanford Car Dataset by classes folder' by jutrera on "
-        "Kaggle, with folders train/<class> and test/<class>"
+        "Kaggle, with folders train/<class> and test/<class>, and boxes in anno_train.csv and anno_test.csv"
     ),
     classes=196,
     counts={"train": 8144, "test": 8041},
@@ -50,7 +51,7 @@ def read_cars(root: Path, config: DataConfig) -> Layout:
     Args:
         root: The folder with `cars_train`, `cars_test` and the MATLAB files (in `devkit` or beside it), or the folder
             above `train` and `test`.
-        config: `crop_to_box` is used; class folders have no boxes.
+        config: `crop_to_box` is used; the boxes of class folders are in `anno_train.csv` and `anno_test.csv`.
 
     Raises:
         ChiqpmError: Files or pictures are missing, or contradict each other.
@@ -92,12 +93,12 @@ def _place(folder: Path, name: str) -> Path:
 
 
 def _by_folders(root: Path, folder: Path, config: DataConfig) -> tuple[list[FoundImage], tuple[str, ...]]:
-    if config.crop_to_box:
-        raise CARS.refuse(root, "class folders come without boxes; leave out crop_to_box, or use the MATLAB files")
     images: list[FoundImage] = []
     for part in _LABELS:
+        found: list[FoundImage] = []
         for name in folders_in(folder / part):
-            images += class_images(root, folder / part / name, _joined(folder / part, name), part)
+            found += class_images(root, folder / part / name, _joined(folder / part, name), part)
+        images += _with_boxes(root, folder, part, found) if config.crop_to_box else found
     classes = {part: {image.class_name for image in images if image.part == part} for part in _LABELS}
     pairs: tuple[tuple[Part, Part], ...] = (("train", "test"), ("test", "train"))
     for part, other in pairs:
@@ -107,6 +108,30 @@ def _by_folders(root: Path, folder: Path, config: DataConfig) -> tuple[list[Foun
     if not images:
         raise CARS.refuse(root, f"there are no class folders with pictures in {folder / 'train'}")
     return images, tuple(sorted(classes["train"]))
+
+
+def _with_boxes(root: Path, folder: Path, part: Part, images: list[FoundImage]) -> list[FoundImage]:
+    """Give images their boxes from `anno_<part>.csv`: file, x1, y1, x2, y2, class; without a header, from 1."""
+    name = f"anno_{part}.csv"
+    places = [place for place in (folder, *folder.parents) if place.is_relative_to(root)]
+    file = next((place / name for place in places if (place / name).is_file()), None)
+    if file is None:
+        raise CARS.refuse(
+            root,
+            f"{name}, which has the boxes of its class folders, is missing; add it, or leave out crop_to_box",
+        )
+    boxes: dict[str, tuple[int, int, int, int]] = {}
+    for line in read_lines(CARS, root, file):
+        try:
+            picture, left, top, right, bottom, _ = line.split(",")
+            boxes[picture] = (int(left) - 1, int(top) - 1, int(right), int(bottom))
+        except ValueError:
+            raise CARS.refuse(root, f"{name}: {line!r} isn't a file, four edges of its box and a class") from None
+    names = [image.path.rpartition("/")[2] for image in images]
+    lacking = sorted(set(names) - boxes.keys())
+    if lacking:
+        raise CARS.refuse(root, f"{name} has no box for {len(lacking)} pictures: {some(lacking)}")
+    return [replace(image, box=boxes[name]) for image, name in zip(images, names, strict=True)]
 
 
 def _joined(folder: Path, name: str) -> str:
