@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from chiqpm.errors import ChiqpmError
-from chiqpm.model import CHiQPM, DenseClassifier, keep_features
+from chiqpm.model import CHiQPM, DenseClassifier, _keep_maps, keep_features
 from chiqpm.pooling import pool_maps
 
 
@@ -137,3 +137,20 @@ def test_wrong_inputs_are_named():
         CHiQPM(Maps(), torch.tensor([0, 1]), weight * 0.5, one, one)
     with pytest.raises(ChiqpmError, match="dropout_place"):
         CHiQPM(Maps(), torch.tensor([0, 1]), weight, one, one, dropout_place="late")
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_gradient_of_the_kept_maps_is_autograds_and_lies_as_the_maps_do(layout, dtype):
+    """In another layout all gradients before it would be copied."""
+    generator = torch.Generator().manual_seed(0)
+    whole = torch.randn(3, 8, 4, 5, generator=generator).to(dtype).contiguous(memory_format=layout)
+    kept_K = torch.tensor([1, 4, 7])
+    slope = torch.randn(3, 3, 4, 5, generator=generator).to(dtype)
+    gradients = []
+    for keep in (_keep_maps, lambda maps, kept: maps[:, kept]):
+        maps = whole.clone(memory_format=torch.preserve_format).requires_grad_()
+        keep(maps, kept_K).backward(slope)
+        gradients.append(maps.grad)
+    assert torch.equal(*gradients) and gradients[0].dtype == dtype
+    assert gradients[0].is_contiguous(memory_format=layout)

@@ -155,14 +155,16 @@ class _KeepMaps(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, maps_BFHW: torch.Tensor, selection_K: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(selection_K)
-        ctx.like = torch.empty_like(maps_BFHW, device="meta")
+        last = maps_BFHW.is_contiguous(memory_format=torch.channels_last)
+        ctx.shape, ctx.dtype = maps_BFHW.shape, maps_BFHW.dtype
+        ctx.layout = torch.channels_last if last else torch.contiguous_format
         return maps_BFHW[:, selection_K]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope_BKHW: torch.Tensor) -> tuple[torch.Tensor, None]:
         (selection_K,) = ctx.saved_tensors
-        gradient = torch.zeros_like(ctx.like, device=slope_BKHW.device)
+        gradient = torch.empty(ctx.shape, dtype=ctx.dtype, device=slope_BKHW.device, memory_format=ctx.layout).zero_()
         return gradient.index_copy_(1, selection_K, slope_BKHW.to(gradient.dtype)), None
 
 

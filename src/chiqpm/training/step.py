@@ -118,7 +118,8 @@ class Stepper:
         """Compute the gradient; returns loss and hits of this process, and the images of the whole batch."""
         accelerator, device = self.processes.accelerator, self.processes.device
         self.optimiser.zero_grad(set_to_none=True)
-        sums, total = torch.zeros(2, device=device), 0
+        sums: list[torch.Tensor] = []
+        total = 0
         for dropout in self.dropouts:
             dropout.begin_batch()
         for number, part in enumerate(parts):
@@ -135,8 +136,8 @@ class Stepper:
                 factor = self.processes.count * accelerator.gradient_accumulation_steps
                 accelerator.backward(_times(weighted, factor))
             self._newest = part
-            sums += torch.stack([weighted.detach(), correct.float()])
-        return sums, total
+            sums.append(torch.stack([weighted.detach(), correct.float()]))
+        return sums[0] if len(sums) == 1 else torch.stack(sums).sum(dim=0), total
 
     def evaluate(self, epoch: int) -> float:
         """Return the mean loss of the parts that were computed last, as the model is now, in evaluation mode.
