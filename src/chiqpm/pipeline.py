@@ -345,6 +345,7 @@ class Run:
         }
         with self.ledger.stage("evaluation", made_from, [self.out / "metrics.json"]) as stage:
             if not stage.done:
+                self.processes.on_main(lambda: write_digests(self.out, self.table, "test"))
                 evaluate(
                     self.out,
                     self.table,

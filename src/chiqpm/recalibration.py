@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,15 +28,27 @@ from chiqpm.sharing import locate
 
 logger = logging.getLogger(__name__)
 
-TRAINING_DIGESTS, CALIBRATION_DIGESTS = "training_digests.npz", "calibration_digests.npz"
-_DIGESTS = {"train": TRAINING_DIGESTS, "calibration": CALIBRATION_DIGESTS}
+_DIGESTS: dict[Part, str] = {
+    "train": "training_digests.npz",
+    "calibration": "calibration_digests.npz",
+    "test": "test_digests.npz",
+}
 CALIBRATION_ANSWERS = "calibration_answers.npz"
 
 
-def write_digests(folder: Path, table: ImageTable, part: Literal["train", "calibration"]) -> None:
+def write_digests(folder: Path, table: ImageTable, part: Part) -> None:
     """Keep digests of the pictures of a part: those of the training can't calibrate, and neither can measure."""
     if table.fingerprints is not None:
         write_npz(folder / _DIGESTS[part], {"digests": table.fingerprints.digest_N[table.indices(part)]})
+
+
+def count_calibrating_tests(run: Path) -> int:
+    """Return how many of a run's test images have calibrated its prediction sets since; 0 where nobody knows."""
+    files = [run / _DIGESTS[part] for part in ("test", "calibration")]
+    if not all(file.exists() for file in files):
+        return 0
+    test, calibration = (read_npz(file)["digests"] for file in files)
+    return int(np.isin(test, calibration).sum())
 
 
 def recalibrate(
@@ -84,9 +96,9 @@ def recalibrate(
     classifier.save(out)
     write_npz(out / CALIBRATION_ANSWERS, vars(answers))
     if table.fingerprints is not None:
-        write_npz(out / CALIBRATION_DIGESTS, {"digests": table.fingerprints.digest_N})
-    if (run / TRAINING_DIGESTS).exists() and out.resolve() != run.resolve():
-        write_npz(out / TRAINING_DIGESTS, read_npz(run / TRAINING_DIGESTS))
+        write_npz(out / _DIGESTS["calibration"], {"digests": table.fingerprints.digest_N})
+    if (run / _DIGESTS["train"]).exists() and out.resolve() != run.resolve():
+        write_npz(out / _DIGESTS["train"], read_npz(run / _DIGESTS["train"]))
     return len(answers.labels_N)
 
 
@@ -190,7 +202,7 @@ def _known(table: ImageTable, file: Path) -> NDArray[np.bool_]:
 
 
 def _refuse_training_images(run: Path, table: ImageTable) -> None:
-    seen = _known(table, run / TRAINING_DIGESTS)
+    seen = _known(table, run / _DIGESTS["train"])
     if seen.any():
         first = table.paths[int(np.flatnonzero(seen)[0])]
         raise ChiqpmError(
@@ -201,7 +213,7 @@ def _refuse_training_images(run: Path, table: ImageTable) -> None:
 
 def _without_calibration_images(run: Path, table: ImageTable) -> ImageTable:
     """Leave out the images that calibrated the sets, on which they look better than they are."""
-    seen = _known(table, run / CALIBRATION_DIGESTS)
+    seen = _known(table, run / _DIGESTS["calibration"])
     if seen.all():
         raise ChiqpmError(
             f"all {len(table)} images calibrated these prediction sets, and so can't measure them; use other images"

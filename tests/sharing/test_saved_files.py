@@ -27,6 +27,9 @@ from chiqpm.gallery import compare_in_run
 from chiqpm.inspection.record import read_record
 from chiqpm.monitor import monitor
 from chiqpm.recalibration import measure_elsewhere, recalibrate
+from chiqpm.report import ReportOptions
+from chiqpm.report.coverage import coverage_section
+from chiqpm.report.page import report_html
 from chiqpm.study.making import make_study
 
 
@@ -531,3 +534,17 @@ def test_files_without_fingerprints_of_the_weights_are_read(folder, classifier):
     change(folder, weights=...)
     change_calibration(folder, lambda header: header.pop("model"))
     assert chiqpm.load(folder, device="cpu").fingerprint() == classifier.fingerprint()
+
+
+def test_sets_are_not_measured_on_what_calibrated_them(tiny_run, tmp_path):
+    """A run that was calibrated anew with its own test images."""
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    assert read_record(run).sets_are_fresh
+    recalibrate(run, tiny_run.parent / "birds" / "test", device="cpu")
+    record = read_record(run)
+    assert not record.sets_are_fresh and coverage_section(record) is None
+    assert any("24 of them calibrated the sets" in lack.what for lack in record.lacks)
+    page = report_html(record, ReportOptions(faithfulness_images=0))
+    assert "There are no prediction sets to measure. Missing: fresh test images for the sets (24" in page
+    with pytest.raises(ChiqpmError, match="all 24 images calibrated these prediction sets"):
+        measure_elsewhere(run, tiny_run.parent / "birds" / "test")

@@ -18,7 +18,7 @@ from chiqpm.data import ImageTable, Part, UnreadableImageError, read_split
 from chiqpm.errors import ChiqpmError
 from chiqpm.files import read_json, read_npz
 from chiqpm.inference import TEST_ANSWERS, Answers, Features
-from chiqpm.recalibration import CALIBRATION_ANSWERS
+from chiqpm.recalibration import CALIBRATION_ANSWERS, count_calibrating_tests
 from chiqpm.sharing import numbers_of
 
 _FILES: dict[Part, str] = {
@@ -54,6 +54,7 @@ class RunRecord:
         images_present: whether the images of the table are where the record looks for them.
         answers: the classifier's answers for calibration and test images, where they were kept.
         train: its features of the training images, where they were kept.
+        sets_are_fresh: no test image has calibrated the prediction sets, so that they can be measured on them.
         values: what JSON files of the run hold, by file name without its ending: `metrics`, `stages`, `grounding`,
             `duplicates`, `environment`; absent where the file is. Of `metrics`, what was measured with this classifier.
         assignment: arrays of the assignment, empty where its file is absent.
@@ -68,6 +69,7 @@ class RunRecord:
     images_present: bool
     answers: dict[Part, Answers]
     train: Features | None
+    sets_are_fresh: bool
     values: dict[str, Any]
     assignment: dict[str, Any]
     lacks: tuple[Lack, ...]
@@ -155,6 +157,10 @@ def read_record(run: str | Path, *, data_folder: str | Path | None = None, devic
         values["metrics"] = _metrics(folder, values["metrics"], classifier, lacks, fit)
     else:
         lacks.append(Lack("the evaluation on test images (metrics.json)", fit))
+    tests_calibrate = count_calibrating_tests(folder)
+    if tests_calibrate:
+        elsewhere = f"`chiqpm evaluate {folder} --images IMAGES` on other images"
+        lacks.append(Lack(f"fresh test images for the sets ({tests_calibrate} of them calibrated the sets)", elsewhere))
     assignment = read_npz(folder / "assignment.npz") if (folder / "assignment.npz").exists() else {}
     if not assignment:
         lacks.append(Lack("the assignment with its certificate (assignment.npz)", fit))
@@ -173,6 +179,7 @@ def read_record(run: str | Path, *, data_folder: str | Path | None = None, devic
         images_present=present,
         answers=answers,
         train=features.get("train"),
+        sets_are_fresh=tests_calibrate == 0,
         values=values,
         assignment=assignment,
         lacks=tuple(lacks),

@@ -58,9 +58,9 @@ class CoverageSection:
 
 
 def coverage_section(record: RunRecord) -> CoverageSection | None:
-    """Measure the sets of a calibrated run on its test images; None without calibration or test images."""
+    """Measure the sets of a calibrated run on its test images; None without calibration or fresh test images."""
     predictor, test = record.classifier.predictor, record.answers.get("test")
-    if predictor is None or test is None:
+    if predictor is None or test is None or not record.sets_are_fresh:
         return None
     target = record.classifier.coverage
     asked = record.config.calibration.targets if record.config is not None else ()
