@@ -358,7 +358,7 @@ def test_a_run_is_refused_where_it_does_not_belong(tiny_run, tmp_path, capsys):
     assert main(["experiment", "peers", "--run", str(tiny_run), "--out", str(tmp_path)]) == 2
     assert "leave --run out" in capsys.readouterr().err
     assert main(["experiment", "sanity", "--run", str(tmp_path), "--out", str(tmp_path)]) == 2
-    assert "no finished run" in capsys.readouterr().err
+    assert "not the directory of a finished run" in capsys.readouterr().err
 
 
 def test_the_solver_experiment_reads_its_jobs(tmp_path, monkeypatch, capsys):

@@ -54,8 +54,7 @@ def unit_rows(weight_CF: torch.Tensor) -> torch.Tensor:
 def diversity_of_rows(maps_BFHW: torch.Tensor, unit_row_BF: torch.Tensor, beta: float) -> torch.Tensor:
     """Return the Feature Diversity Loss from the rows ŵ of the predicted classes."""
     cells, position, _ = flat_cells(maps_BFHW)
-    diversity_B: torch.Tensor = _Diversity.apply(cells, unit_row_BF, position)
-    loss: torch.Tensor = diversity_B.sum() * (-beta / len(maps_BFHW))
+    loss: torch.Tensor = _Diversity.apply(cells, unit_row_BF, position, -beta / len(maps_BFHW))
     return loss
 
 
@@ -124,7 +123,7 @@ def check_grounding(weight_CK: torch.Tensor) -> None:
 
 
 class _Diversity(torch.autograd.Function):
-    """`Σ_p max_f [ P_f(p) · s_f · ŵ_f ]` of each sample (B,), with its gradient in closed form.
+    """`factor · Σ_p max_f [ P_f(p) · s_f · ŵ_f ]`, summed over the batch, with its gradient in closed form.
 
     Only the feature that is largest at a position has a gradient there. With g = s·ŵ, and t_f the incoming gradient
     times the sum of P_f over the positions where f is largest: the maps get `-g_f P_f(p) t_f`, where f is largest also
@@ -133,7 +132,7 @@ class _Diversity(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, cells: torch.Tensor, unit_row_BF: torch.Tensor, position: int) -> torch.Tensor:
+    def forward(ctx: Any, cells: torch.Tensor, unit_row_BF: torch.Tensor, position: int, factor: float) -> torch.Tensor:
         precision = at_least_float32(cells)
         mean_BF = cells.mean(dim=position, dtype=precision)
         largest_B1 = mean_BF.amax(dim=1, keepdim=True)
@@ -141,26 +140,27 @@ class _Diversity(torch.autograd.Function):
         gain_BF = scale_BF * unit_row_BF
         weighted = _softmax(cells, position, precision, gain_BF)
         peak_BP, winner_BP = weighted.max(dim=3 - position)
-        ctx.position, ctx.dtype = position, cells.dtype
+        ctx.position, ctx.factor, ctx.dtype = position, factor, cells.dtype
         ctx.save_for_backward(weighted, peak_BP, winner_BP, mean_BF, largest_B1, scale_BF, gain_BF, unit_row_BF)
-        return peak_BP.sum(dim=1)
+        return peak_BP.sum() * factor
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, slope_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+    def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
         weighted, peak_BP, winner_BP, mean_BF, largest_B1, scale_BF, gain_BF, unit_row_BF = ctx.saved_tensors
         position, feature = ctx.position, 3 - ctx.position
+        slope = slope * ctx.factor
         # A gain of 0 has a peak of 0, and no probability counts.
         probability_BP = peak_BP / gain_BF.gather(1, winner_BP).clamp_min(torch.finfo(peak_BP.dtype).tiny)
-        total_BF = torch.zeros_like(mean_BF).scatter_add_(1, winner_BP, probability_BP * slope_B[:, None])
+        total_BF = torch.zeros_like(mean_BF).scatter_add_(1, winner_BP, probability_BP * slope)
         # What reaches each cell through the mean of its map.
         slope_BF = total_BF * unit_row_BF
         shift_BF = _through_relative(slope_BF, mean_BF, largest_B1, scale_BF) / weighted.shape[position]
         gradient = torch.empty_like(weighted, dtype=ctx.dtype)
         torch.addcmul(shift_BF.unsqueeze(position), weighted, total_BF.unsqueeze(position), value=-1, out=gradient)
-        own_BP = shift_BF.gather(1, winner_BP) + peak_BP * (slope_B[:, None] - total_BF.gather(1, winner_BP))
+        own_BP = shift_BF.gather(1, winner_BP) + peak_BP * (slope - total_BF.gather(1, winner_BP))
         gradient.scatter_(feature, winner_BP.unsqueeze(feature), own_BP.unsqueeze(feature).to(ctx.dtype))
-        return gradient, total_BF * scale_BF, None
+        return gradient, total_BF * scale_BF, None, None
 
 
 _LEAST = 1e-6

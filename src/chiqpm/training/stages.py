@@ -46,15 +46,15 @@ def sparse_loss(model: CHiQPM, dense: DenseConfig, config: FineTuneConfig) -> Lo
 
     # The assignment is fixed, and so is what both losses take from it: `feature_diversity_loss` and
     # `feature_grounding_loss` compute it anew, with a dozen kernels that a step on a GPU would wait for.
-    unit_CK, coefficient_CK = unit_rows(model.weight_CK), grounding_coefficients(model.weight_CK)
+    unit_CK = unit_rows(model.weight_CK)
+    coefficient_CK = config.grounding_weight * grounding_coefficients(model.weight_CK)
 
     def loss(output: Output, labels_B: torch.Tensor, epoch: int) -> torch.Tensor:
         total = F.cross_entropy(output.logits, labels_B, label_smoothing=dense.label_smoothing)
         unit_BK = unit_CK[output.logits.detach().argmax(dim=1)]
         total = total + diversity_of_rows(output.maps, unit_BK, dense.diversity_weight)
         if config.grounding_weight and epoch < config.grounding_epochs:
-            grounding = grounding_of_rows(output.features, coefficient_CK[labels_B])
-            total = total + config.grounding_weight * grounding
+            total = total + grounding_of_rows(output.features, coefficient_CK[labels_B])
         return total
 
     return loss

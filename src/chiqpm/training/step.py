@@ -136,7 +136,7 @@ class Stepper:
                 factor = self.processes.count * accelerator.gradient_accumulation_steps
                 accelerator.backward(_times(weighted, factor))
             self._newest = part
-            sums.append(torch.stack([weighted.detach(), correct.float()]))
+            sums.append(torch.stack([weighted.detach(), correct]))
         return sums[0] if len(sums) == 1 else torch.stack(sums).sum(dim=0), total
 
     def evaluate(self, epoch: int) -> float:
