@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from chiqpm.answering import Layout, compute
 from chiqpm.config import BackboneConfig, DataConfig
 from chiqpm.conformal import ConformalPredictor, HierarchicalScore, tree
 from chiqpm.conformal.scoring import scored_tree
@@ -90,7 +91,7 @@ class Classifier:
         self.predictor, self.coverage = predictor, coverage
         self.feature_names = None if feature_names is None else tuple(feature_names)
         self.metrics = metrics
-        self._known: _Layout | None = None
+        self._known: Layout | None = None
         self.transform = evaluation_transform(data, model.backbone.mean, model.backbone.std)  # type: ignore[arg-type]
 
     @property
@@ -170,12 +171,7 @@ class Classifier:
                 "Prepare pictures with classifier.transform, or give them to classifier.predict"
             )
         layout = self._layout()
-        with torch.inference_mode():
-            output = self.model(images_B3SS.to(self.device, memory_format=torch.channels_last))
-            path_Bn = _paths(layout.owned_Cn, output.logits, output.features)
-            rows_B1 = torch.arange(len(path_Bn), device=self.device)[:, None]
-            computed = (output.logits, output.features, path_Bn, output.maps[rows_B1, path_Bn])
-            logits, features, path, maps = _fetch(*computed)
+        logits, features, path, maps = compute(self.model, layout, images_B3SS)
         score = predictor.score
         if isinstance(score, HierarchicalScore) and score.variants == 1 and layout.is_of(score):
             scores, trees = scored_tree(score, logits, features)
@@ -202,11 +198,11 @@ class Classifier:
             found=trees,
         )
 
-    def _layout(self) -> _Layout:
+    def _layout(self) -> Layout:
         """Return what is fixed by the assignment; nothing waits for the device to know it again."""
         weight_CK = self.model.weight_CK
         if self._known is None or not self._known.is_from(weight_CK):
-            self._known = _Layout(weight_CK)
+            self._known = Layout(weight_CK)
         return self._known
 
     def outputs(
@@ -320,51 +316,6 @@ class Classifier:
             active_mean=tuple(self.active_mean_K.tolist()),
             coverage=self.coverage,
         )
-
-
-class _Layout:
-    """An assignment where it is needed: on the CPU, and on the model's device as the features of each class."""
-
-    def __init__(self, weight_CK: torch.Tensor) -> None:
-        self._source, self._version = weight_CK, weight_CK._version
-        self.weight_CK: NDArray[np.float32] = weight_CK.cpu().numpy().copy()
-        self.owned_Cn = weight_CK.nonzero()[:, 1].reshape(len(weight_CK), -1)
-        self._score: HierarchicalScore | None = None
-
-    def is_from(self, weight_CK: torch.Tensor) -> bool:
-        """Whether the assignment is still that of the model."""
-        return weight_CK is self._source and weight_CK._version == self._version
-
-    def is_of(self, score: HierarchicalScore) -> bool:
-        """Whether a score follows the same assignment."""
-        if score is not self._score and np.array_equal(score.weight_CK.numpy(), self.weight_CK):
-            self._score = score
-        return score is self._score
-
-
-def _paths(owned_Cn: torch.Tensor, logits_BC: torch.Tensor, features_BK: torch.Tensor) -> torch.Tensor:
-    """Return the predicted classes' features (B, n), the strongest first, by index on ties."""
-    owned_Bn = owned_Cn[logits_BC.argmax(dim=1)]
-    order_Bn = features_BK.gather(1, owned_Bn).argsort(dim=1, descending=True, stable=True)
-    return owned_Bn.gather(1, order_Bn)
-
-
-def _fetch(
-    logits_BC: torch.Tensor, features_BK: torch.Tensor, path_Bn: torch.Tensor, maps_BnHW: torch.Tensor
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
-    """Return tensors of a device as arrays, with one wait for all of them."""
-    if logits_BC.device.type == "cpu":
-        return logits_BC.numpy(), features_BK.numpy(), path_Bn.numpy(), maps_BnHW.numpy()
-    # Indices of features are small enough to be exact as floats.
-    parts = (logits_BC, features_BK, path_Bn.to(logits_BC.dtype), maps_BnHW)
-    flat = torch.cat([part.flatten() for part in parts]).cpu()
-    logits, features, path, maps = torch.split(flat, [part.numel() for part in parts])
-    return (
-        logits.view(logits_BC.shape).numpy(),
-        features.view(features_BK.shape).numpy(),
-        path.view(path_Bn.shape).long().numpy(),
-        maps.view(maps_BnHW.shape).numpy(),
-    )
 
 
 def load(path: str | Path, *, revision: str | None = None, device: str = "auto") -> Classifier:
