@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from chiqpm.classifier import load
 from chiqpm.conformal import APS, THR, ConformalPredictor, HierarchicalScore, class_paths, tree
 from chiqpm.conformal.quantile import SmallCalibrationWarning
 from chiqpm.errors import ChiqpmError
@@ -74,6 +75,17 @@ def test_sets_are_those_of_the_predictor(make_classifier, score):
         np.testing.assert_array_equal(batch.sets_BC, sets)
         p_values = classifier.predictor.p_values(batch.logits_BC, batch.features_BK)
         np.testing.assert_array_equal(batch.p_values_BC, p_values)
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+def test_a_classifier_that_was_loaded_without_gradients_predicts(classifier, paths, tmp_path, mode):
+    """As in a function of a server that is decorated with one of them."""
+    classifier.save(tmp_path)
+    with mode():
+        again = load(tmp_path, device="cpu")
+        inside = again.predict(paths[0])
+    assert not any(tensor.is_inference() for tensor in again.model.state_dict().values())
+    assert again.predict(paths[0]).to_dict() == inside.to_dict() == classifier.predict(paths[0]).to_dict()
 
 
 @pytest.mark.parametrize("change", ["in place", "other tensor", "other score"])

@@ -14,20 +14,25 @@ class Layout:
     """An assignment where it is needed: on the CPU, and on the model's device as the features of each class."""
 
     def __init__(self, weight_CK: torch.Tensor) -> None:
-        self._source, self._version = weight_CK, weight_CK._version
+        self._source, self._version = weight_CK, _version(weight_CK)
         self.weight_CK: NDArray[np.float32] = weight_CK.cpu().numpy().copy()
         self.owned_Cn = weight_CK.nonzero()[:, 1].reshape(len(weight_CK), -1)
         self._score: HierarchicalScore | None = None
 
     def is_from(self, weight_CK: torch.Tensor) -> bool:
         """Whether the assignment is still that of the model."""
-        return weight_CK is self._source and weight_CK._version == self._version
+        return weight_CK is self._source and _version(weight_CK) == self._version
 
     def is_of(self, score: HierarchicalScore) -> bool:
         """Whether a score follows the same assignment."""
         if score is not self._score and np.array_equal(score.weight_CK.numpy(), self.weight_CK):
             self._score = score
         return score is self._score
+
+
+def _version(tensor: torch.Tensor) -> int:
+    """Return a number that grows when a tensor is changed in place; those of the inference mode don't count."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def compute(

@@ -337,10 +337,13 @@ def load(path: str | Path, *, revision: str | None = None, device: str = "auto")
         ChiqpmError: a file is damaged, of a newer format, or doesn't belong to the others; file and key are named.
     """
     folder = locate(path, revision=revision)
-    saved = read_folder(folder)
+    # Tensors of the inference mode could be neither trained nor changed later.
+    with torch.inference_mode(mode=False):
+        saved = read_folder(folder)
+        model = place(saved.model, find_device(device))
     described, named = saved.description, folder / FEATURE_NAMES
     return Classifier(
-        place(saved.model, find_device(device)),
+        model,
         backbone=described.backbone,
         data=described.data,
         class_names=described.classes,

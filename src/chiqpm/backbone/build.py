@@ -59,7 +59,12 @@ def build_backbone(config: BackboneConfig, *, image_size: int) -> Backbone:
         >>> backbone(torch.zeros(2, 3, 64, 64)).shape
         torch.Size([2, 32, 4, 4])
     """
-    config = config.resolved()
+    # Which modules have a part in the maps is read from the graph of a gradient.
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        return _build(config.resolved(), image_size)
+
+
+def _build(config: BackboneConfig, image_size: int) -> Backbone:
     head_channels = config.head_channels if isinstance(config.head_channels, int) else None
     _check_numbers(image_size, head_channels, config.output_stride)
     created = create(config, image_size)
