@@ -38,8 +38,15 @@ CALIBRATION_ANSWERS = "calibration_answers.npz"
 
 def write_digests(folder: Path, table: ImageTable, part: Part) -> None:
     """Keep digests of the pictures of a part: those of the training can't calibrate, and neither can measure."""
-    if table.fingerprints is not None:
-        write_npz(folder / _DIGESTS[part], {"digests": table.fingerprints.digest_N[table.indices(part)]})
+    _write_digests(folder / _DIGESTS[part], table, table.indices(part))
+
+
+def _write_digests(file: Path, table: ImageTable, rows: NDArray[np.int64]) -> None:
+    """Keep digests of some pictures; where they aren't known, keep none of other pictures either."""
+    if table.fingerprints is None:
+        file.unlink(missing_ok=True)
+    else:
+        write_npz(file, {"digests": table.fingerprints.digest_N[rows]})
 
 
 def count_calibrating_tests(run: Path) -> int:
@@ -95,8 +102,7 @@ def recalibrate(
     classifier.predictor = predictor.calibrate(answers.logits_NC, answers.labels_N, answers.features_NK)
     classifier.save(out)
     write_npz(out / CALIBRATION_ANSWERS, vars(answers))
-    if table.fingerprints is not None:
-        write_npz(out / _DIGESTS["calibration"], {"digests": table.fingerprints.digest_N})
+    _write_digests(out / _DIGESTS["calibration"], table, np.arange(len(table)))
     if (run / _DIGESTS["train"]).exists() and out.resolve() != run.resolve():
         write_npz(out / _DIGESTS["train"], read_npz(run / _DIGESTS["train"]))
     return len(answers.labels_N)
