@@ -10,13 +10,21 @@ from chiqpm.conformal import HierarchicalScore
 from chiqpm.model import CHiQPM
 
 
-class Layout:
-    """An assignment where it is needed: on the CPU, and on the model's device as the features of each class."""
+class OwnedFeatures:
+    """The features that each class owns, where they are needed.
+
+    Args:
+        weight_CK: binary assignment, where the model is.
+
+    Attributes:
+        weight_CK: it, on the CPU.
+        index_Cn: indices of the n features of each class, where the model is.
+    """
 
     def __init__(self, weight_CK: torch.Tensor) -> None:
         self._source, self._version = weight_CK, _version(weight_CK)
         self.weight_CK: NDArray[np.float32] = weight_CK.cpu().numpy().copy()
-        self.owned_Cn = weight_CK.nonzero()[:, 1].reshape(len(weight_CK), -1)
+        self.index_Cn = weight_CK.nonzero()[:, 1].reshape(len(weight_CK), -1)
         self._score: HierarchicalScore | None = None
 
     def is_from(self, weight_CK: torch.Tensor) -> bool:
@@ -36,26 +44,26 @@ def _version(tensor: torch.Tensor) -> int:
 
 
 def compute(
-    model: CHiQPM, layout: Layout, images_B3SS: torch.Tensor
+    model: CHiQPM, owned: OwnedFeatures, images_B3SS: torch.Tensor
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
     """Return logits (B, C), features (B, K), each prediction's features (B, n), the strongest first, and their maps.
 
     Args:
         model: in evaluation mode.
-        layout: of its assignment.
+        owned: of its assignment.
         images_B3SS: prepared images, on any device.
     """
-    device = layout.owned_Cn.device
+    device = owned.index_Cn.device
     with torch.inference_mode():
         output = model(images_B3SS.to(device, memory_format=torch.channels_last))
-        path_Bn = _paths(layout.owned_Cn, output.logits, output.features)
+        path_Bn = _paths(owned.index_Cn, output.logits, output.features)
         rows_B1 = torch.arange(len(path_Bn), device=device)[:, None]
         return _fetch(output.logits, output.features, path_Bn, output.maps[rows_B1, path_Bn])
 
 
-def _paths(owned_Cn: torch.Tensor, logits_BC: torch.Tensor, features_BK: torch.Tensor) -> torch.Tensor:
+def _paths(index_Cn: torch.Tensor, logits_BC: torch.Tensor, features_BK: torch.Tensor) -> torch.Tensor:
     """Return the predicted classes' features (B, n), the strongest first, by index on ties."""
-    owned_Bn = owned_Cn[logits_BC.argmax(dim=1)]
+    owned_Bn = index_Cn[logits_BC.argmax(dim=1)]
     order_Bn = features_BK.gather(1, owned_Bn).argsort(dim=1, descending=True, stable=True)
     return owned_Bn.gather(1, order_Bn)
 

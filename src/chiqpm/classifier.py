@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from chiqpm.answering import Layout, compute
+from chiqpm.answering import OwnedFeatures, compute
 from chiqpm.config import BackboneConfig, DataConfig
 from chiqpm.conformal import ConformalPredictor, HierarchicalScore, tree
 from chiqpm.conformal.scoring import scored_tree
@@ -91,7 +91,7 @@ class Classifier:
         self.predictor, self.coverage = predictor, coverage
         self.feature_names = None if feature_names is None else tuple(feature_names)
         self.metrics = metrics
-        self._known: Layout | None = None
+        self._known: OwnedFeatures | None = None
         self.transform = evaluation_transform(data, model.backbone.mean, model.backbone.std)  # type: ignore[arg-type]
 
     @property
@@ -170,14 +170,14 @@ class Classifier:
                 f"a prepared batch must be a tensor (B, 3, {side}, {side}), received {found}; B is at least one image. "
                 "Prepare pictures with classifier.transform, or give them to classifier.predict"
             )
-        layout = self._layout()
-        logits, features, path, maps = compute(self.model, layout, images_B3SS)
+        owned = self._owned()
+        logits, features, path, maps = compute(self.model, owned, images_B3SS)
         score = predictor.score
-        if isinstance(score, HierarchicalScore) and score.variants == 1 and layout.is_of(score):
+        if isinstance(score, HierarchicalScore) and score.variants == 1 and owned.is_of(score):
             scores, trees = scored_tree(score, logits, features)
         else:
             scores = predictor.scores(logits, features)
-            trees = tree(features, layout.weight_CK, logits.argmax(axis=1))
+            trees = tree(features, owned.weight_CK, logits.argmax(axis=1))
         scores = np.asarray(scores)
         if score.variants == 1:
             # What `predict_set` does, without computing the scores again.
@@ -186,7 +186,7 @@ class Classifier:
             sets = np.asarray(predictor.predict_set(logits, features, coverage=coverage))
         unnamed = ("",) * len(self.active_mean_K)
         return answer_batch(
-            Legend(self.class_names, self.feature_names or unnamed, self.active_mean_K, layout.weight_CK),
+            Legend(self.class_names, self.feature_names or unnamed, self.active_mean_K, owned.weight_CK),
             predictor,
             float(coverage),
             logits_BC=logits,
@@ -198,11 +198,11 @@ class Classifier:
             found=trees,
         )
 
-    def _layout(self) -> Layout:
+    def _owned(self) -> OwnedFeatures:
         """Return what is fixed by the assignment; nothing waits for the device to know it again."""
         weight_CK = self.model.weight_CK
         if self._known is None or not self._known.is_from(weight_CK):
-            self._known = Layout(weight_CK)
+            self._known = OwnedFeatures(weight_CK)
         return self._known
 
     def outputs(
