@@ -29,6 +29,7 @@ from chiqpm.monitor import monitor
 from chiqpm.recalibration import measure_elsewhere, recalibrate
 from chiqpm.report import ReportOptions
 from chiqpm.report.coverage import coverage_section
+from chiqpm.report.facts import facts
 from chiqpm.report.page import report_html
 from chiqpm.study.making import make_study
 
@@ -402,6 +403,7 @@ def test_numbers_of_another_calibration_are_not_shown(tiny_run, tmp_path):
     record = read_record(run)
     assert "coverage" not in record.metrics
     assert any("older than the calibration" in lack.what for lack in record.lacks)
+    assert dict(facts(record))["Prediction sets"] == "score “thr”, coverage 0.8"
     change_tensors(run, lambda t: t["mean_K"].add_(0.25))
     (run / "calibration.npz").unlink()
     change(run, weights=None)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from chiqpm import __version__
+from chiqpm.calibration import score_name
 from chiqpm.classifier import Classifier
 from chiqpm.conformal import ConformalPredictor
 from chiqpm.conformal.quantile import conformal_rank
@@ -57,7 +58,7 @@ def _calibration(predictor: ConformalPredictor | None, coverage: float) -> dict[
     images = len(scores_M)
     ranks = {wanted: conformal_rank(images, wanted) for wanted in sorted({*COVERAGES, coverage})}
     return {
-        "score": getattr(predictor.score, "kind", predictor.score.name),
+        "score": score_name(predictor.score),
         "images": images,
         "coverage": coverage,
         "margin": 1e-5,

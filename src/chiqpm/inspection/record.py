@@ -221,7 +221,7 @@ def _metrics(folder: Path, values: Any, classifier: Classifier, lacks: list[Lack
         return {}
     if "coverage" not in found:
         elsewhere = f"`chiqpm evaluate {folder} --images IMAGES` on other images"
-        lacks.append(Lack("the comparison of scores (metrics.json is older than the calibration)", elsewhere))
+        lacks.append(Lack("measurements with this calibration (metrics.json is older than the calibration)", elsewhere))
     return found
 
 

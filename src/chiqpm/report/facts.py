@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from chiqpm import __version__, config_file
+from chiqpm.calibration import score_name
 from chiqpm.classifier import WEIGHTS
 from chiqpm.conformal import Rate, clopper_pearson
 from chiqpm.inspection.meanings import Meaning, meaning
@@ -40,7 +41,9 @@ def facts(record: RunRecord) -> Facts:
                 f" augmentation; seed {config.seed}",
             )
         )
-        found.append(("Prediction sets", f"score “{config.calibration.score}”, coverage {classifier.coverage:.4g}"))
+    if classifier.predictor is not None:
+        score = score_name(classifier.predictor.score)
+        found.append(("Prediction sets", f"score “{score}”, coverage {classifier.coverage:.4g}"))
     found.append(("Finished", _finished(record)))
     return found
 
