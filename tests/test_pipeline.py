@@ -465,6 +465,14 @@ def test_a_damaged_file_of_a_finished_run_is_made_again_where_it_is_deleted(bird
     assert (copy / name).read_bytes() == content
 
 
+def test_names_of_features_are_not_to_be_deleted(birds, copy):
+    """They are the user's, and no command makes them again."""
+    (copy / "features.yaml").write_text("99: red beak\n")
+    with pytest.raises(ChiqpmError, match=r"features\.yaml, line 1") as caught:
+        chiqpm.fit(birds, copy, config=CONFIG)
+    assert "Delete" not in str(caught.value)
+
+
 def test_a_damaged_file_between_two_stages_is_named(birds, copy):
     (copy / "dense.safetensors").write_bytes(b"{broken")
     (copy / "statistics.npz").unlink()

@@ -18,16 +18,17 @@ from chiqpm.calibration import make_score, score_name
 from chiqpm.classifier import Classifier, load
 from chiqpm.config import FitConfig
 from chiqpm.conformal import ConformalPredictor, SmallCalibrationWarning, required_images
+from chiqpm.conformal.quantile import warn_too_small
 from chiqpm.data import PARTS, Attributes, ImageTable, read_annotations, read_attributes
 from chiqpm.data.dataset import ImageDataset
-from chiqpm.errors import ChiqpmError
+from chiqpm.errors import ChiqpmError, DamagedFileError
 from chiqpm.files import read_json, read_npz, write_json, write_npz
 from chiqpm.gallery import draw_gallery, write_examples
 from chiqpm.inference import TEST_ANSWERS, Answers, Features, RowStore, answer
 from chiqpm.metrics import class_similarity
 from chiqpm.model import Output
 from chiqpm.processes import Processes
-from chiqpm.sharing import CARD, METRICS, fingerprint, locate, numbers_of, write_card
+from chiqpm.sharing import CARD, METRICS, fingerprint, locate, write_card
 
 COMPARED_SCORES = ("path", "evidence", "branch", "level_limited", "thr")
 
@@ -149,11 +150,38 @@ def kept_numbers(run: Path) -> dict[str, Any]:
     again = f"measure with `chiqpm evaluate {run} --images IMAGES`"
     if not (folder / METRICS).is_file():
         raise FileNotFoundError(f"{run} has no {METRICS}; finish the run with `chiqpm fit`, or {again}")
-    metrics = read_json(folder / METRICS)
-    found = numbers_of(metrics, classifier.model, classifier.predictor) if isinstance(metrics, dict) else None
+    found = numbers_of(classifier, folder / METRICS)
     if found is None:
         raise ChiqpmError(f"the numbers in {folder / METRICS} were not measured with this classifier; {again}")
     return found
+
+
+def numbers_of(classifier: Classifier, file: Path) -> dict[str, Any] | None:
+    """Return those numbers of a `metrics.json` that were measured with a classifier.
+
+    Args:
+        classifier: as loaded from the folder of the file.
+        file: it.
+
+    Returns:
+        All; or, where it was calibrated anew since, all but those of the prediction sets; or None, where the weights
+        were others, or nobody knows.
+
+    Raises:
+        DamagedFileError: the file is cut short, or something else.
+    """
+    if classifier.metrics is not None:
+        return classifier.metrics
+    metrics = read_json(file)
+    if not isinstance(metrics, dict):
+        raise DamagedFileError(f"{file} is damaged: it holds no object with keys")
+    if metrics.get("weights") != fingerprint(classifier.model):
+        return None
+    of_sets = ("classifier", "calibration_score", "coverage")
+    rest = {name: value for name, value in metrics.items() if name not in of_sets}
+    if isinstance(rest.get("images"), dict):
+        rest["images"] = {part: count for part, count in rest["images"].items() if part != "calibration"}
+    return rest
 
 
 def coverage_table(
@@ -186,8 +214,11 @@ def coverage_table(
                 predictors[name] = ConformalPredictor(make_score(name, weight_CK)).calibrate(
                     calibration.logits_NC, calibration.labels_N, calibration.features_NK
                 )
+    count = classifier.predictor.num_calibration
+    beyond = [target for target in targets if required_images(target) > count]
+    if beyond:
+        warn_too_small(count, *beyond)
     table: dict[str, Any] = {}
-    _warn_of_targets(classifier.predictor.num_calibration, targets)
     for name, predictor in predictors.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SmallCalibrationWarning)
@@ -197,19 +228,6 @@ def coverage_table(
             for target, sets_NC in zip(targets, sets, strict=True)
         }
     return table
-
-
-def _warn_of_targets(num_calibration: int, targets: Sequence[float]) -> None:
-    """Warn once of all coverages that the calibration images are too few for."""
-    beyond = [target for target in targets if required_images(target) > num_calibration]
-    if beyond:
-        listed = ", ".join(f"{target:g}" for target in beyond)
-        warnings.warn(
-            f"{num_calibration} calibration image(s) are too few for coverage {listed}: the prediction sets contain "
-            f"every class. At least {required_images(max(beyond))} are needed; add images or ask for less coverage.",
-            SmallCalibrationWarning,
-            stacklevel=3,
-        )
 
 
 def _one_target(

@@ -14,7 +14,7 @@ from chiqpm.explain import FeatureExplanation
 from chiqpm.explain.drawing import draw_feature, draw_model, draw_pairs, save_figure
 from chiqpm.files import write_json, write_text
 from chiqpm.gallery import read_examples
-from chiqpm.run_explanation import explain_run, open_run_images
+from chiqpm.run_explanation import explain_run, open_run_table
 
 _SHOWN = 6
 
@@ -54,7 +54,7 @@ def draw_features(
     if unknown:
         raise ChiqpmError(f"there is no feature {unknown[0]}; the features are 0 to {count - 1}")
     explained = explain_run(run, data_folder=data_folder, device=device, quiet=quiet)
-    table, _ = open_run_images(run, data_folder)
+    table = open_run_table(run, data_folder)
     out = run / "features" if out is None else out
     out.mkdir(parents=True, exist_ok=True)
     model, examples = explained.model, read_examples(run)

@@ -20,7 +20,7 @@ from chiqpm.explain import Contrast, contrast
 from chiqpm.explain.drawing import draw_contrast, draw_explanation, save_figure
 from chiqpm.files import read_npz, write_npz
 from chiqpm.inference import TEST_ANSWERS, Answers, Features
-from chiqpm.run_explanation import open_run_images, require_run
+from chiqpm.run_explanation import open_run_table, require_run
 
 EXAMPLES = "examples.npz"
 THUMBNAIL = 96
@@ -163,7 +163,7 @@ def compare_in_run(
     names = classifier.class_names
     index_a, index_b = _class_index(names, first), _class_index(names, second)
     require_run(run, TEST_ANSWERS)
-    table, _ = open_run_images(run, data_folder)
+    table = open_run_table(run, data_folder)
     values = contrast(
         classifier.model.weight_CK.cpu().numpy(),
         index_a,

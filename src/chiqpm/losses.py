@@ -170,7 +170,7 @@ _LEAST = 1e-6
 def _softmax(cells: torch.Tensor, position: int, precision: torch.dtype, factor_BF: torch.Tensor) -> torch.Tensor:
     """Return the softmax over the positions, times a factor for each map.
 
-    On a GPU torch's own is slow along the middle of three axes: it took twice as long as these steps.
+    On a GPU torch's own is slower along the middle of three axes than these steps.
     """
     if cells.device.type == "cpu" or position == 2:
         return cells.softmax(dim=position, dtype=precision).mul_(factor_BF.unsqueeze(position))

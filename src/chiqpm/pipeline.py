@@ -92,10 +92,10 @@ def fit(
 
 
 @contextmanager
-def _told_how_to_redo(kind: type[ChiqpmError]) -> Iterator[None]:
+def _told_how_to_redo() -> Iterator[None]:
     try:
         yield
-    except kind as error:
+    except DamagedFileError as error:
         raise ChiqpmError(f"{error}. Delete the file, and the same command makes it again") from None
 
 
@@ -124,11 +124,10 @@ class Run:
 
     def finish(self) -> Classifier:
         """Do what isn't done yet, and return the classifier."""
-        with ExitStack() as stack:
-            self.processes.on_main(lambda: self._claim(stack))
-            with _told_how_to_redo(DamagedFileError):
+        with _told_how_to_redo():
+            with ExitStack() as stack:
+                self.processes.on_main(lambda: self._claim(stack))
                 self._finish()
-        with _told_how_to_redo(ChiqpmError):
             return load(self.out, device=self.config.device)
 
     def _claim(self, stack: ExitStack) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from chiqpm.config import DataConfig, FitConfig
 from chiqpm.data.birds import BirdsConfig, write_birds
 from chiqpm.data.birds.workers import child_environment
 from chiqpm.experiments.grounding import measure_grounding
-from chiqpm.files import write_json
+from chiqpm.files import read_json, write_json
 from chiqpm.pipeline import fit
 from chiqpm.progress import steps
 
@@ -85,7 +84,7 @@ def quickstart(
             progress=steps("drawing birds", quiet=quiet),
         )
         classifier = fit(folder, out, config=replace(config, seed=seed), quiet=quiet)
-    metrics: dict[str, Any] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    metrics: dict[str, Any] = read_json(out / "metrics.json")
     measured = measure_grounding(classifier, folder, images_per_class=grounding_per_class, seed=seed, quiet=quiet)
     grounding = measured.to_dict()
     write_json(out / "grounding.json", grounding)

@@ -185,8 +185,27 @@ def require_run(run: Path, *names: str) -> None:
         )
 
 
+def open_run_table(run: Path, data_folder: Path | None = None) -> ImageTable:
+    """Return the images of a run with its split.
+
+    Args:
+        run: the run directory.
+        data_folder: the folder of images, where it has moved since the run.
+
+    Raises:
+        FileNotFoundError: the run isn't finished, or its images are gone.
+        ChiqpmError: a split that doesn't fit the images.
+    """
+    require_run(run, "config.yaml", "split.csv")
+    described = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    folder = data_folder or Path(described["data_folder"])
+    if not folder.is_dir():
+        raise FileNotFoundError(f"the images of this run are no longer in {folder}; name their folder with --data")
+    return read_split(run / "split.csv", folder)
+
+
 def open_run_images(run: Path, data_folder: Path | None = None) -> tuple[ImageTable, Attributes | None]:
-    """Return the images of a run with its split, and what is known about its classes, if anything is.
+    """Return what `open_run_table` does, and what is known about the run's classes, if anything is.
 
     Args:
         run: the run directory.
@@ -196,14 +215,8 @@ def open_run_images(run: Path, data_folder: Path | None = None) -> tuple[ImageTa
         FileNotFoundError: the run isn't finished, or its images are gone.
         ChiqpmError: a split or attributes that don't fit the images.
     """
-    require_run(run, "config.yaml", "split.csv")
-    config = run / "config.yaml"
-    described = yaml.safe_load(config.read_text(encoding="utf-8"))
-    folder = data_folder or Path(described["data_folder"])
-    if not folder.is_dir():
-        raise FileNotFoundError(f"the images of this run are no longer in {folder}; name their folder with --data")
-    table = read_split(run / "split.csv", folder)
-    file = find_attributes(folder, config_file.read(config).data.attributes)
+    table = open_run_table(run, data_folder)
+    file = find_attributes(table.root, config_file.read(run / "config.yaml").data.attributes)
     if file is not None:
         return table, read_attributes(file, table.classes)
     annotations = read_annotations(table)

@@ -17,6 +17,7 @@ from chiqpm.conformal.quantile import check_coverage, conformal_rank, warn_too_s
 from chiqpm.conformal.scores import Score
 from chiqpm.conformal.scoring import (
     check_scored,
+    empty_scores,
     not_calibrated,
     require_one_variant,
     score_classes,
@@ -249,8 +250,7 @@ class ConformalPredictor:
         if not 0 <= variant < self.score.variants:
             raise ChiqpmError(f"variant must lie in 0..{self.score.variants - 1} for {self.score!r}; got {variant}.")
         logits, features = check_scored(self.score, logits_BC, features_BK, self._num_classes)
-        double = logits.dtype in (np.dtype(np.float64), torch.float64)
-        scores_BC = empty_like_kind(logits, tuple(logits.shape), torch.float64 if double else torch.float32)
+        scores_BC = empty_scores(logits)
         for rows, scores in score_classes(self.score, logits, features, generator, (variant,)):
             scores_BC[rows] = scores[variant]
         return as_kind(scores_BC, logits)

@@ -54,18 +54,18 @@ def required_images(coverage: float) -> int:
     return max(1, math.ceil(coverage / (1.0 - coverage) - _ROUNDING))
 
 
-def warn_too_small(num_calibration: int, coverage: float, *, whom: str = "") -> None:
+def warn_too_small(num_calibration: int, *coverages: float, whom: str = "") -> None:
     """Warn that every class enters the set because the calibration set is too small.
 
     Args:
         num_calibration: images at hand.
-        coverage: requested coverage, in (0, 1).
+        coverages: requested ones that they are too few for, in (0, 1).
         whom: whose calibration images are too few, for instance `" of group 'night'"`; empty for all of them.
     """
+    listed = ", ".join(f"{coverage:g}" for coverage in coverages)
     warnings.warn(
-        f"{num_calibration} calibration image(s){whom} are too few for coverage {coverage:g}: the "
-        "prediction sets contain "
-        f"every class. At least {required_images(coverage)} are needed; add images or ask for less coverage.",
+        f"{num_calibration} calibration image(s){whom} are too few for coverage {listed}: the prediction sets contain "
+        f"every class. At least {required_images(max(coverages))} are needed; add images or ask for less coverage.",
         SmallCalibrationWarning,
         stacklevel=3,
     )

@@ -80,6 +80,12 @@ def score_classes(
         yield rows, scores
 
 
+def empty_scores(logits_BC: Array) -> torch.Tensor:
+    """Return room for a score of every class: float64 where the logits are, else float32."""
+    double = logits_BC.dtype in (np.dtype(np.float64), torch.float64)
+    return empty_like_kind(logits_BC, tuple(logits_BC.shape), torch.float64 if double else torch.float32)
+
+
 def scored_tree(score: HierarchicalScore, logits_BC: Array, features_BK: Array) -> tuple[Array, Tree]:
     """Score every class and return the tree that the scores come from, in about the time of one of the two.
 
@@ -99,8 +105,7 @@ def scored_tree(score: HierarchicalScore, logits_BC: Array, features_BK: Array) 
     require_one_variant(score)
     logits, features = check_scored(score, logits_BC, features_BK, score.num_classes)
     assert features is not None
-    double = logits.dtype in (np.dtype(np.float64), torch.float64)
-    scores_BC = empty_like_kind(logits, tuple(logits.shape), torch.float64 if double else torch.float32)
+    scores_BC = empty_scores(logits)
     growing = GrowingTree(features, logits.shape[1])
     for rows in blocks(logits.shape[0], logits.shape[1]):
         part_BC, part_BK, _ = _block(logits, features, None, rows)

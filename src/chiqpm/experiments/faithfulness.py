@@ -23,7 +23,7 @@ from chiqpm.experiments.part_changes import PartChanges, measure_part_changes
 from chiqpm.experiments.perturbation import PerturbationResult, measure_perturbation
 from chiqpm.experiments.randomisation import RandomisationResult, measure_randomisation
 from chiqpm.files import write_json
-from chiqpm.run_explanation import open_run_images
+from chiqpm.run_explanation import open_run_table
 
 RANDOMISATION_IMAGES = 8
 
@@ -102,7 +102,7 @@ def measure_faithfulness(
         FileNotFoundError: the run isn't finished, or its images are gone.
     """
     classifier = load(run, device=device)
-    table, _ = open_run_images(run, data_folder)
+    table = open_run_table(run, data_folder)
     rows = stratified(table, table.indices("test"), max(2, images), seed)
     batch = _load(classifier, table, rows)
     return Faithfulness(

@@ -16,10 +16,11 @@ from chiqpm.classifier import CALIBRATION, DESCRIPTION, WEIGHTS, Classifier, loa
 from chiqpm.config import FitConfig
 from chiqpm.data import ImageTable, Part, UnreadableImageError, read_split
 from chiqpm.errors import ChiqpmError
+from chiqpm.evaluation import numbers_of
 from chiqpm.files import read_json, read_npz
 from chiqpm.inference import TEST_ANSWERS, Answers, Features
 from chiqpm.recalibration import CALIBRATION_ANSWERS, count_calibrating_tests
-from chiqpm.sharing import numbers_of
+from chiqpm.sharing import METRICS
 
 _FILES: dict[Part, str] = {
     "train": "train_answers.npz",
@@ -150,11 +151,11 @@ def read_record(run: str | Path, *, data_folder: str | Path | None = None, devic
         lacks.append(Lack("the calibration of the prediction sets", f"`chiqpm calibrate {folder} IMAGES`, or {fit}"))
     values = {
         name: read_json(folder / f"{name}.json")
-        for name in ("metrics", "stages", "grounding", "duplicates", "environment")
+        for name in ("stages", "grounding", "duplicates", "environment")
         if (folder / f"{name}.json").exists()
     }
-    if "metrics" in values:
-        values["metrics"] = _metrics(folder, values["metrics"], classifier, lacks, fit)
+    if (folder / METRICS).exists():
+        values["metrics"] = _metrics(folder, classifier, lacks, fit)
     else:
         lacks.append(Lack("the evaluation on test images (metrics.json)", fit))
     tests_calibrate = count_calibrating_tests(folder)
@@ -211,11 +212,9 @@ def _unfinished(folder: Path) -> str:
     return f"its last finished stage is {done[-1]}" if done else "no stage is finished"
 
 
-def _metrics(folder: Path, values: Any, classifier: Classifier, lacks: list[Lack], remedy: str) -> dict[str, Any]:
+def _metrics(folder: Path, classifier: Classifier, lacks: list[Lack], remedy: str) -> dict[str, Any]:
     """Return those of the numbers that were measured with this classifier."""
-    if not isinstance(values, dict):
-        raise ChiqpmError(f"{folder / 'metrics.json'} is damaged: it holds no object with keys")
-    found = numbers_of(values, classifier.model, classifier.predictor)
+    found = numbers_of(classifier, folder / METRICS)
     if found is None:
         lacks.append(Lack("numbers of this classifier (metrics.json was measured with another)", remedy))
         return {}

@@ -148,7 +148,8 @@ class _Watch:
             p_image = self._bet("images", scores["images"][row])
             p_label = None if image.label is None else self._bet("labels", scores["labels"][row])
             self.num_images += 1
-            self._counted |= {_stamp(image.path)} - {""}
+            if stamp := _stamp(image.path):
+                self._counted.add(stamp)
             for name, gambler in self._gamblers.items():
                 if gambler.alarm and self.alarm_at is None:
                     self.alarm_at, self.alarm_by = self.num_images, name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chiqpm.sharing.card import write_card
 from chiqpm.sharing.description import FORMAT, Description, HeadOptions
-from chiqpm.sharing.fingerprint import fingerprint, numbers_of
+from chiqpm.sharing.fingerprint import fingerprint
 from chiqpm.sharing.folder import (
     CALIBRATION,
     DESCRIPTION,
@@ -31,7 +31,6 @@ __all__ = [
     "fingerprint",
     "is_hub_id",
     "locate",
-    "numbers_of",
     "push",
     "read_folder",
     "write_card",

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from chiqpm import __version__
 from chiqpm.config import BackboneConfig, DataConfig
 from chiqpm.config_file import build
-from chiqpm.errors import ChiqpmError
+from chiqpm.errors import ChiqpmError, DamagedFileError
 from chiqpm.files import read_json, write_json
 from chiqpm.lines import is_line
 
@@ -73,18 +73,18 @@ def read_description(path: Path) -> Description:
     """
     values = read_json(path)
     if not isinstance(values, dict):
-        raise ChiqpmError(f"{path} must hold an object with keys, received {type(values).__name__}")
+        raise DamagedFileError(f"{path} must hold an object with keys, received {type(values).__name__}")
     _check_format(path, values)
     missing = [name for name in _required() if name not in values]
     if missing:
-        raise ChiqpmError(f"{path} is damaged: the key {missing[0]!r} is missing; save the classifier again")
+        raise DamagedFileError(f"{path} is damaged: the key {missing[0]!r} is missing; save the classifier again")
     try:
         description = build(Description, values, "")
         _check(description)
     except TypeError as error:
-        raise ChiqpmError(f"{path} is damaged: in the key 'model', {error}") from None
+        raise DamagedFileError(f"{path} is damaged: in the key 'model', {error}") from None
     except ChiqpmError as error:
-        raise ChiqpmError(f"{path}: {error}") from None
+        raise DamagedFileError(f"{path}: {error}") from None
     return description
 
 
@@ -116,9 +116,7 @@ def _check(description: Description) -> None:
             f"option features names {len(description.features)} features where active_mean has "
             f"{len(description.active_mean)} values"
         )
-    unfit = [name for name in description.features or () if name and not is_line(name)]
-    if unfit:
-        raise ChiqpmError(f"option features must be names without line breaks and control characters: {unfit[0]!r}")
+    _check_lines("features", [name for name in description.features or () if name])
     for place, value in enumerate(description.active_mean):
         if not math.isfinite(value):
             raise ChiqpmError(f"option active_mean must be finite, received {value} at place {place}")
@@ -130,6 +128,10 @@ def _check_names(key: str, names: Sequence[str]) -> None:
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise ChiqpmError(f"option {key} must be distinct names, received {twice[0]!r} more than once")
+    _check_lines(key, names)
+
+
+def _check_lines(key: str, names: Sequence[str]) -> None:
     unfit = [name for name in names if not is_line(name)]
     if unfit:
         raise ChiqpmError(

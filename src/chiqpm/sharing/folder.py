@@ -15,11 +15,11 @@ from torch import nn
 from chiqpm.backbone import build_backbone
 from chiqpm.conformal import ConformalPredictor, storage
 from chiqpm.conformal.hierarchy import check_assignment
-from chiqpm.errors import ChiqpmError
+from chiqpm.errors import ChiqpmError, DamagedFileError
 from chiqpm.files import read_json, write_atomic, write_json
 from chiqpm.model import CHiQPM
 from chiqpm.sharing.description import Description, read_description
-from chiqpm.sharing.fingerprint import fingerprint
+from chiqpm.sharing.fingerprint import hash_weights, with_calibration
 
 WEIGHTS, DESCRIPTION, CALIBRATION = "model.safetensors", "classifier.json", "calibration.npz"
 METRICS = "metrics.json"
@@ -57,14 +57,15 @@ def write_folder(
         Whether the metrics were written: only where they were measured with this model and this calibration.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    weights = fingerprint(model)
+    hashed = hash_weights(model)
+    weights = hashed.hexdigest()
     write_weights(folder / WEIGHTS, model)
     replace(description, weights=weights).write(folder / DESCRIPTION)
     if predictor is None:
         (folder / CALIBRATION).unlink(missing_ok=True)
     else:
         storage.write({**predictor.state(), _MODEL: weights}, folder / CALIBRATION)
-    measured = metrics is not None and metrics.get("classifier") == fingerprint(model, predictor)
+    measured = metrics is not None and metrics.get("classifier") == with_calibration(hashed, predictor)
     if measured:
         write_json(folder / METRICS, metrics)
     return measured
@@ -97,44 +98,45 @@ def read_folder(folder: Path) -> Saved:
     except ChiqpmError as error:
         raise ChiqpmError(f"{folder / DESCRIPTION} can't be used: {error}") from None
     _fill(folder / WEIGHTS, model, weights)
-    found = fingerprint(model)
+    hashed = hash_weights(model)
+    found = hashed.hexdigest()
     if description.weights not in (None, found):
-        raise ChiqpmError(
+        raise DamagedFileError(
             f"{folder / DESCRIPTION} describes other weights (key 'weights') than those of {WEIGHTS}; the two files "
             "belong to different classifiers: copy or save them together"
         )
     calibration = folder / CALIBRATION
     predictor = _read_calibration(calibration, description, model, found) if calibration.is_file() else None
-    return Saved(model, description, predictor, _read_metrics(folder, model, predictor))
+    return Saved(model, description, predictor, _read_metrics(folder, with_calibration(hashed, predictor)))
 
 
 def _read_weights(path: Path, description: Description) -> dict[str, torch.Tensor]:
     try:
         weights = load_file(path)
     except (SafetensorError, ValueError) as error:
-        raise ChiqpmError(f"{path} is damaged or cut short ({error}); copy or save it again") from None
+        raise DamagedFileError(f"{path} is damaged or cut short ({error}); copy or save it again") from None
     shapes = {"selection_K": 1, "weight_CK": 2, "mean_K": 1, "std_K": 1}
     for name, axes in shapes.items():
         if name not in weights or weights[name].ndim != axes:
             found = f"has {weights[name].ndim} axes where {axes} belong" if name in weights else "is missing"
-            raise ChiqpmError(f"{path} is no CHiQPM: the tensor {name!r} {found}")
+            raise DamagedFileError(f"{path} is no CHiQPM: the tensor {name!r} {found}")
     for name, tensor in weights.items():
         if not bool(tensor.isfinite().all()):
-            raise ChiqpmError(f"{path}: the tensor {name!r} has values that are not finite; copy or save it again")
+            raise DamagedFileError(f"{path}: the tensor {name!r} has values that are not finite; copy or save it again")
     if not bool((weights["std_K"] > 0).all()):
-        raise ChiqpmError(f"{path} is no CHiQPM: the tensor 'std_K' has values that are not positive")
+        raise DamagedFileError(f"{path} is no CHiQPM: the tensor 'std_K' has values that are not positive")
     try:
         check_assignment(weights["weight_CK"])
     except ChiqpmError as error:
-        raise ChiqpmError(f"{path} is no CHiQPM: the tensor 'weight_CK' can't be used: {error}") from None
+        raise DamagedFileError(f"{path} is no CHiQPM: the tensor 'weight_CK' can't be used: {error}") from None
     classes, kept = weights["weight_CK"].shape
     if classes != len(description.classes):
-        raise ChiqpmError(
+        raise DamagedFileError(
             f"{path.with_name(DESCRIPTION)} names {len(description.classes)} classes (key 'classes') where {path.name} "
             f"has {classes} (tensor 'weight_CK'); the two files belong to different classifiers"
         )
     if kept != len(description.active_mean):
-        raise ChiqpmError(
+        raise DamagedFileError(
             f"{path.with_name(DESCRIPTION)} has {len(description.active_mean)} values (key 'active_mean') where "
             f"{path.name} has {kept} features (tensor 'weight_CK'); the two files belong to different classifiers"
         )
@@ -161,15 +163,17 @@ def _fill(path: Path, model: CHiQPM, weights: dict[str, torch.Tensor]) -> None:
     wanted = model.state_dict()
     for name, tensor in wanted.items():
         if name not in weights:
-            raise ChiqpmError(f"{path} lacks the tensor {name!r} of the network that {DESCRIPTION} describes")
+            raise DamagedFileError(f"{path} lacks the tensor {name!r} of the network that {DESCRIPTION} describes")
         if weights[name].shape != tensor.shape:
-            raise ChiqpmError(
+            raise DamagedFileError(
                 f"{path}: the tensor {name!r} has shape {tuple(weights[name].shape)} where the network that "
                 f"{DESCRIPTION} describes has {tuple(tensor.shape)}"
             )
     further = sorted(weights.keys() - wanted.keys())
     if further:
-        raise ChiqpmError(f"{path} has a tensor {further[0]!r} that the network that {DESCRIPTION} describes hasn't")
+        raise DamagedFileError(
+            f"{path} has a tensor {further[0]!r} that the network that {DESCRIPTION} describes hasn't"
+        )
     model.load_state_dict(weights)
 
 
@@ -178,32 +182,32 @@ def _read_calibration(path: Path, description: Description, model: CHiQPM, weigh
         saved = storage.read(path)
         predictor = ConformalPredictor.from_state(saved)
     except ChiqpmError as error:
-        raise ChiqpmError(f"{path} can't be used: {error}") from None
+        raise DamagedFileError(f"{path} can't be used: {error}") from None
     state = predictor.state()
     if state["num_classes"] != len(description.classes):
-        raise ChiqpmError(
+        raise DamagedFileError(
             f"{path} was calibrated for {state['num_classes']} classes (key 'num_classes') where {DESCRIPTION} names "
             f"{len(description.classes)} (key 'classes'); delete it and calibrate again with `chiqpm calibrate`"
         )
     weight_CK = state["arrays"].get("weight_CK")
     if weight_CK is not None and not torch.equal(torch.as_tensor(weight_CK).float(), model.weight_CK.cpu()):
-        raise ChiqpmError(
+        raise DamagedFileError(
             f"{path} was calibrated with another assignment (key 'weight_CK') than that of {WEIGHTS}; delete "
             "it and calibrate again with `chiqpm calibrate`"
         )
     # Earlier versions wrote no such key.
     if saved.get(_MODEL, weights) != weights:
-        raise ChiqpmError(
+        raise DamagedFileError(
             f"{path} was calibrated with other weights (key {_MODEL!r}) than those of {WEIGHTS}, so its sets would not "
             "hold what they promise; delete it and calibrate again with `chiqpm calibrate`"
         )
     return predictor
 
 
-def _read_metrics(folder: Path, model: CHiQPM, predictor: ConformalPredictor | None) -> dict[str, Any] | None:
+def _read_metrics(folder: Path, classifier: str) -> dict[str, Any] | None:
     """Return the numbers of a run if they were measured with the files of this folder."""
     if not (folder / METRICS).is_file():
         return None
     metrics = read_json(folder / METRICS)
-    current = isinstance(metrics, dict) and metrics.get("classifier") == fingerprint(model, predictor)
+    current = isinstance(metrics, dict) and metrics.get("classifier") == classifier
     return metrics if current else None

@@ -23,7 +23,7 @@ from chiqpm.gallery import read_examples
 from chiqpm.inference import TEST_ANSWERS, Answers
 from chiqpm.progress import track
 from chiqpm.recalibration import read_calibration_answers
-from chiqpm.run_explanation import open_run_images, require_run
+from chiqpm.run_explanation import open_run_table, require_run
 from chiqpm.study.design import ARMS, Plan, make_plans
 from chiqpm.study.key import PAGE, Item, StudyKey
 from chiqpm.study.page import Help, Shown, figure_uri, picture_uri, render_page
@@ -94,7 +94,7 @@ def make_study(
 
 
 def _images(run: Path, data_folder: Path | None) -> tuple[ImageTable, Answers]:
-    table, _ = open_run_images(run, data_folder)
+    table = open_run_table(run, data_folder)
     require_run(run, TEST_ANSWERS)
     return table, Answers.read(run / TEST_ANSWERS)
 
