@@ -34,6 +34,15 @@ class EmulatedGPU(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.waits = 0
+        self._sent: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def wait(self) -> None:
+        """Let what was asked of the GPU happen: copies to pinned memory arrive."""
+        self.waits += 1
+        with torch._C.DisableTorchFunction(), torch.inference_mode():
+            for target, source in self._sent:
+                target.copy_(source)
+        self._sent.clear()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs, name = dict(kwargs or {}), getattr(func, "__name__", "")
@@ -48,7 +57,11 @@ class EmulatedGPU(TorchFunctionMode):
         if on_gpu and name in {"numpy", "__array__"}:
             raise TypeError("can't convert cuda:0 device type tensor to numpy")
         if name == "pin_memory":
-            return args[0]
+            return _pin(args[0].clone())
+        if kwargs.pop("pin_memory", False):
+            return _pin(func(*args, **kwargs))
+        if name == "copy_" and kwargs.get("non_blocking") and _is_pinned(args[0]):
+            return self._send(*args[:2])
         target, args, kwargs = _target(name, args, kwargs)
         if target is None and on_gpu:
             if name in {"__getitem__", "__setitem__"} and not _on_gpu(args[0]):
@@ -56,7 +69,9 @@ class EmulatedGPU(TorchFunctionMode):
             if name not in TAKES_BOTH and not _is_backward():
                 _refuse_strangers(name, tensors)
             target = CPU if name in WRITES and not _on_gpu(args[0]) else GPU
-        self.waits += on_gpu and (name in WAITS or target == CPU or _is_masked(name, args))
+        fetched = on_gpu and (name in WAITS or target == CPU or _is_masked(name, args))
+        if fetched or (name in {"to", "cuda"} and target == GPU and _is_sent_slowly(args[0], kwargs)):
+            self.wait()
         if target == GPU and kwargs.get("generator") is not None:
             raise RuntimeError(f"{name}: expected a generator of the device cuda, but found one of the cpu")
         with torch._C.DisableTorchFunctionSubclass():
@@ -64,6 +79,12 @@ class EmulatedGPU(TorchFunctionMode):
         if target == GPU and not (tensors and found is tensors[0] and _on_gpu(found)):
             return _mark(found)
         return _unmark(found) if target == CPU else found
+
+    def _send(self, target: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
+        """Copy to pinned memory, at some time before the next wait; until then something else is there."""
+        with torch._C.DisableTorchFunction():
+            self._sent.append((target, source.clone()))
+            return target.fill_(torch.nan)
 
 
 @contextmanager
@@ -88,6 +109,8 @@ def emulated_gpu() -> Iterator[EmulatedGPU]:
     calls["get_rng_state"] = mock.Mock(side_effect=lambda *_: state())
     stream = mock.Mock(**{"return_value.is_capturing.return_value": False})
     mode = EmulatedGPU()
+    calls["Event"] = mock.Mock(side_effect=lambda: mock.Mock(**{"synchronize.side_effect": mode.wait}))
+    calls["current_stream"] = mock.Mock()
     with (
         mock.patch.multiple(torch.cuda, **calls),
         mock.patch.multiple(torch.accelerator, current_device_index=lambda: 0, current_stream=stream),
@@ -108,6 +131,15 @@ def _mark(value: Any) -> Any:
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*map(_mark, value))
     return type(value)(map(_mark, value)) if isinstance(value, (tuple, list)) else value
+
+
+def _pin(tensor: torch.Tensor) -> torch.Tensor:
+    tensor.is_emulated_pinned = True  # type: ignore[attr-defined]
+    return tensor
+
+
+def _is_pinned(tensor: torch.Tensor) -> bool:
+    return hasattr(tensor, "is_emulated_pinned")
 
 
 def _unmark(value: Any) -> Any:
@@ -169,6 +201,12 @@ def _refuse_strangers(name: str, tensors: list[torch.Tensor]) -> None:
     strangers = [tuple(tensor.shape) for tensor in tensors if tensor.ndim and not _on_gpu(tensor)]
     if strangers:
         raise RuntimeError(f"{name}: expected all tensors on cuda:0, but found {strangers} on cpu")
+
+
+def _is_sent_slowly(value: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether values of the CPU go to the GPU in a copy that is waited for."""
+    is_here = isinstance(value, torch.Tensor) and not _on_gpu(value)
+    return is_here and not (kwargs.get("non_blocking") and _is_pinned(value))
 
 
 def _is_masked(name: str, args: Any) -> bool:

@@ -15,9 +15,10 @@ from torch import nn
 
 import chiqpm
 from chiqpm import config_file
+from chiqpm.bulk import predict_files
 from chiqpm.cli import main
 from chiqpm.errors import ChiqpmError
-from chiqpm.experiments import cost
+from chiqpm.experiments import cost, serving
 from chiqpm.losses import feature_diversity_loss
 from chiqpm.pipeline import fit
 from chiqpm.statistics import FeatureStatistics
@@ -34,6 +35,9 @@ def test_the_emulation_refuses_what_a_gpu_refuses(emulated_gpu):
         assert values.sum() == 0 and gpu.waits == 3
         assert values[values > 0].numel() == 0 and gpu.waits == 4
         assert torch.zeros(2, 3).copy_(values).device.type == "cpu" and gpu.waits == 5
+        sent = torch.zeros(2, 3).to(GPU, non_blocking=True)  # from memory that isn't pinned
+        assert gpu.waits == 6
+        assert sent.cpu().pin_memory().to(GPU, non_blocking=True).device == GPU and gpu.waits == 7
         with pytest.raises(RuntimeError, match=r"add: expected all tensors on cuda:0, but found \[\(3,\)\]"):
             values + torch.ones(3)
         with pytest.raises(TypeError, match="numpy"):
@@ -44,6 +48,12 @@ def test_the_emulation_refuses_what_a_gpu_refuses(emulated_gpu):
             torch.rand(2, device=GPU, generator=torch.Generator())
         with pytest.raises(RuntimeError, match="indices of a tensor on cpu"):
             torch.ones(3)[values.long()]
+        pinned, event = torch.empty(2, 3, pin_memory=True), torch.cuda.Event()
+        pinned.copy_(values, non_blocking=True)
+        event.record()
+        assert gpu.waits == 7 and pinned.device.type == "cpu" and not pinned.eq(0).any()
+        event.synchronize()
+        assert gpu.waits == 8 and pinned.eq(0).all()
         network = copy.deepcopy(nn.Linear(3, 1).to("cuda"))
         assert network(values).device == network.weight.device == GPU
         with pytest.raises(RuntimeError, match="linear: expected all tensors on cuda"):
@@ -77,6 +87,7 @@ def test_a_batch_of_predictions_waits_for_the_gpu_once(emulated_gpu, make_classi
     wanted = classifier.predict_batch(images)
     with emulated_gpu() as gpu:
         classifier.to("cuda")
+        images = images.pin_memory()
         classifier.predict_batch(images)
         before = gpu.waits
         found = classifier.predict_batch(images)
@@ -85,6 +96,51 @@ def test_a_batch_of_predictions_waits_for_the_gpu_once(emulated_gpu, make_classi
         if isinstance(value, np.ndarray):
             np.testing.assert_array_equal(getattr(found, name), value)
             assert getattr(found, name).dtype == value.dtype
+
+
+def test_batches_are_started_before_those_ahead_of_them_are_fetched(emulated_gpu, make_classifier):
+    """Nothing that is started waits, an answer is that of its own batch, and fetching one waits once."""
+    classifier = make_classifier()
+    batches = [torch.randn(size, 3, 64, 64) for size in (4, 4, 2)]
+    wanted = [classifier.predict_batch(images) for images in batches]
+    with emulated_gpu() as gpu:
+        classifier.to("cuda")
+        classifier.predict_batch(batches[0])
+        batches = [images.pin_memory() for images in batches]
+        before = gpu.waits
+        pending = [classifier.start_batch(images) for images in batches]
+        assert gpu.waits == before
+        found = [batch.result() for batch in reversed(pending)][::-1]
+        assert gpu.waits - before == 3
+        assert [batch.result() for batch in pending] == found and gpu.waits - before == 3
+    for batch, one in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(batch.logits_BC, one.logits_BC)
+        np.testing.assert_array_equal(batch.maps_BnHW, one.maps_BnHW)
+        np.testing.assert_array_equal(batch.sets_BC, one.sets_BC)
+
+
+@pytest.mark.parametrize("many", ["files", "list"])
+def test_many_pictures_keep_the_gpu_at_work(emulated_gpu, make_classifier, pictures, monkeypatch, tmp_path, many):
+    """The next batch is started before the answers of one are fetched; they are those of the CPU."""
+    here, there = make_classifier(), make_classifier()
+    paths, log = sorted(map(str, pictures.rglob("*.*"))), []
+    monkeypatch.setattr("chiqpm.classifier.GPU_BATCH_SIZE", 4)
+    start = type(there).start_batch
+    monkeypatch.setattr(type(there), "start_batch", lambda *rest: log.append(gpu.waits) or start(*rest))
+    with emulated_gpu() as gpu:
+        there.to("cuda").predict_batch(torch.zeros(4, 3, 64, 64))
+        log.clear()
+        if many == "files":
+            predict_files(there, paths, tmp_path / "there.csv", workers=0)
+        else:
+            found = there.predict(paths)
+    # Pictures of a list aren't pinned: sending them waits, too.
+    assert len(log) == len(paths) // 4 == 3 and np.diff(log).tolist() == ([0, 1] if many == "files" else [1, 2])
+    if many == "files":
+        predict_files(here, paths, tmp_path / "here.csv", workers=0, batch_size=4)
+        assert (tmp_path / "here.csv").read_bytes() == (tmp_path / "there.csv").read_bytes()
+    else:
+        assert [one.to_dict() for one in found] == [one.to_dict() for one in here.predict(paths)]
 
 
 def _statistics_of(batches, device):
@@ -141,6 +197,17 @@ def test_the_method_costs_on_a_gpu_what_was_promised(real_gpu, output_stride):
     assert measured[cost.DENSE]["ratio"] <= 1.05
     assert measured[cost.SPARSE]["ratio"] <= 1.05
     assert measured[cost.STATISTICS]["ratio"] <= 1.10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", ["resnet50", "lite0"])
+def test_answers_cost_on_a_gpu_what_was_promised(real_gpu, backbone):
+    with real_gpu():
+        setting = serving.Setting(backbone=backbone, device="cuda", rounds=15)
+        measured = serving.measure_serving(setting)["measured"]
+    (ratio,) = measured["stream"]["wall"]["ratio"].values()
+    assert ratio <= 1.05
+    assert all(added <= 5 for added in measured["one"]["wall"]["added_ms"].values())
 
 
 def _config(tiny_run, kind):

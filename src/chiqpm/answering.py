@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from chiqpm.conformal import HierarchicalScore
+from chiqpm.devices import send_images
 from chiqpm.model import CHiQPM
+
+T = TypeVar("T")
+
+
+class Computed(NamedTuple):
+    """What a model computed of B images.
+
+    Attributes:
+        logits_BC: logits.
+        features_BK: features.
+        path_Bn: each prediction's features, the strongest first.
+        maps_BnHW: their maps.
+    """
+
+    logits_BC: NDArray[np.float32]
+    features_BK: NDArray[np.float32]
+    path_Bn: NDArray[np.int64]
+    maps_BnHW: NDArray[np.float32]
 
 
 class OwnedFeatures:
@@ -43,22 +66,33 @@ def _version(tensor: torch.Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version
 
 
-def compute(
-    model: CHiQPM, owned: OwnedFeatures, images_B3SS: torch.Tensor
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
-    """Return logits (B, C), features (B, K), each prediction's features (B, n), the strongest first, and their maps.
+def begin(model: CHiQPM, owned: OwnedFeatures, images_B3SS: torch.Tensor) -> Callable[[], Computed]:
+    """Have a batch computed; a CUDA GPU goes on with it while this returns.
 
     Args:
         model: in evaluation mode.
         owned: of its assignment.
-        images_B3SS: prepared images, on any device.
+        images_B3SS: prepared images, on any device; pinned ones may not change before the result is there.
+
+    Returns:
+        What waits for the batch, and for nothing that was begun after it.
     """
     device = owned.index_Cn.device
     with torch.inference_mode():
-        output = model(images_B3SS.to(device, memory_format=torch.channels_last))
+        output = model(send_images(images_B3SS, device))
         path_Bn = _paths(owned.index_Cn, output.logits, output.features)
         rows_B1 = torch.arange(len(path_Bn), device=device)[:, None]
-        return _fetch(output.logits, output.features, path_Bn, output.maps[rows_B1, path_Bn])
+        return _send(output.logits, output.features, path_Bn, output.maps[rows_B1, path_Bn])
+
+
+def one_behind(items: Iterable[T]) -> Iterator[T]:
+    """Yield each item after the next one was made: what was begun goes on meanwhile."""
+    waiting: deque[T] = deque()
+    for item in items:
+        waiting.append(item)
+        if len(waiting) > 1:
+            yield waiting.popleft()
+    yield from waiting
 
 
 def _paths(index_Cn: torch.Tensor, logits_BC: torch.Tensor, features_BK: torch.Tensor) -> torch.Tensor:
@@ -68,19 +102,33 @@ def _paths(index_Cn: torch.Tensor, logits_BC: torch.Tensor, features_BK: torch.T
     return owned_Bn.gather(1, order_Bn)
 
 
-def _fetch(
+def _send(
     logits_BC: torch.Tensor, features_BK: torch.Tensor, path_Bn: torch.Tensor, maps_BnHW: torch.Tensor
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
-    """Return tensors of a device as arrays, with one wait for all of them."""
-    if logits_BC.device.type == "cpu":
-        return logits_BC.numpy(), features_BK.numpy(), path_Bn.numpy(), maps_BnHW.numpy()
+) -> Callable[[], Computed]:
+    """Send tensors of a device to the CPU, all at once, and return what waits until they are there."""
+    device = logits_BC.device
+    if device.type == "cpu":
+        return lambda: Computed(logits_BC.numpy(), features_BK.numpy(), path_Bn.numpy(), maps_BnHW.numpy())
     # Indices of features are small enough to be exact as floats.
     parts = (logits_BC, features_BK, path_Bn.to(logits_BC.dtype), maps_BnHW)
-    flat = torch.cat([part.flatten() for part in parts]).cpu()
-    logits, features, path, maps = torch.split(flat, [part.numel() for part in parts])
-    return (
-        logits.view(logits_BC.shape).numpy(),
-        features.view(features_BK.shape).numpy(),
-        path.view(path_Bn.shape).long().numpy(),
-        maps.view(maps_BnHW.shape).numpy(),
-    )
+    flat = torch.cat([part.flatten() for part in parts])
+    if device.type != "cuda":
+        return lambda: _take_apart(flat.cpu(), parts)
+    # Whatever is asked of the GPU afterwards comes behind the copy, and the event stands between.
+    pinned = torch.empty(flat.shape, dtype=flat.dtype, pin_memory=True)
+    pinned.copy_(flat, non_blocking=True)
+    arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    arrived.record(torch.cuda.current_stream(device))
+
+    def wait() -> Computed:
+        arrived.synchronize()
+        # Pinned memory is scarce, and answers may be kept.
+        return _take_apart(pinned.clone(), parts)
+
+    return wait
+
+
+def _take_apart(flat: torch.Tensor, parts: Sequence[torch.Tensor]) -> Computed:
+    pieces = torch.split(flat, [part.numel() for part in parts])
+    logits, features, path, maps = (piece.view(part.shape) for piece, part in zip(pieces, parts, strict=True))
+    return Computed(logits.numpy(), features.numpy(), path.long().numpy(), maps.numpy())

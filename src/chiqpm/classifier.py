@@ -12,18 +12,19 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from chiqpm.answering import OwnedFeatures, compute
+from chiqpm.answering import Computed, OwnedFeatures, begin, one_behind
 from chiqpm.config import BackboneConfig, DataConfig
 from chiqpm.conformal import ConformalPredictor, HierarchicalScore, tree
+from chiqpm.conformal.quantile import check_coverage
 from chiqpm.conformal.scoring import scored_tree
 from chiqpm.data import as_rgb, load_image, to_square
 from chiqpm.data.transforms import evaluation_transform
-from chiqpm.devices import find_device, place
+from chiqpm.devices import find_device, place, send_images
 from chiqpm.errors import ChiqpmError
 from chiqpm.feature_names import FEATURE_NAMES, read_feature_names
 from chiqpm.inference import BATCH_SIZE
 from chiqpm.model import CHiQPM
-from chiqpm.prediction import BatchPrediction, Legend, Prediction, answer_batch, predictions_of
+from chiqpm.prediction import BatchPrediction, Legend, PendingBatch, Prediction, answer_batch, predictions_of
 from chiqpm.sharing import (
     CALIBRATION,
     CARD,
@@ -141,13 +142,16 @@ class Classifier:
             raise TypeError(
                 f"images are a path, a PIL image, a uint8 array or a sequence of them, received {type(images).__name__}"
             )
+        parts = (images[start : start + self.batch_size] for start in range(0, len(images), self.batch_size))
         predictions: list[Prediction] = []
-        for start in range(0, len(images), self.batch_size):
-            pictures = [self._open(image) for image in images[start : start + self.batch_size]]
-            prepared = torch.stack([self.transform(picture) for picture in pictures])
-            batch = self.predict_batch(prepared, coverage)
-            predictions += predictions_of(batch, [self.frame(picture) for picture in pictures])
+        for pictures, pending in one_behind(self._start([*map(self._open, part)], coverage) for part in parts):
+            predictions += predictions_of(pending.result(), pictures)
         return predictions
+
+    def _start(self, pictures: Sequence[Image.Image], coverage: float | None) -> tuple[list[Image.Image], PendingBatch]:
+        """Return pictures as the model's maps lie over them, and their answers to come."""
+        pending = self.start_batch(torch.stack([self.transform(picture) for picture in pictures]), coverage)
+        return [self.frame(picture) for picture in pictures], pending
 
     def predict_batch(self, images_B3SS: torch.Tensor, coverage: float | None = None) -> BatchPrediction:
         """Classify a batch of prepared images, as arrays: for throughput, or pictures that were prepared elsewhere.
@@ -160,7 +164,23 @@ class Classifier:
         Raises:
             ChiqpmError: another shape, the coverage is outside (0, 1), or the classifier isn't calibrated.
         """
-        coverage = self.coverage if coverage is None else coverage
+        return self.start_batch(images_B3SS, coverage).result()
+
+    def start_batch(self, images_B3SS: torch.Tensor, coverage: float | None = None) -> PendingBatch:
+        """Have a batch of prepared images classified and fetch the answers later: `predict_batch` in two halves.
+
+        A CUDA GPU computes meanwhile: start the next batch before you fetch this one's answers, and it needn't wait for
+        you in between. Elsewhere the network has computed when this returns.
+
+        Args:
+            images_B3SS: as for `predict_batch`; if they are in pinned memory, they may not change until the answers are
+                fetched.
+            coverage: as for `predict_batch`.
+
+        Raises:
+            ChiqpmError: as `predict_batch` does.
+        """
+        coverage = check_coverage(self.coverage if coverage is None else coverage)
         predictor = self._calibrated()
         side = self.data_config.image_size
         is_tensor = isinstance(images_B3SS, torch.Tensor)
@@ -171,7 +191,13 @@ class Classifier:
                 "Prepare pictures with classifier.transform, or give them to classifier.predict"
             )
         owned = self._owned()
-        logits, features, path, maps = compute(self.model, owned, images_B3SS)
+        wait = begin(self.model, owned, images_B3SS)
+        return PendingBatch(lambda: self._answer(wait(), owned, predictor, coverage))
+
+    def _answer(
+        self, computed: Computed, owned: OwnedFeatures, predictor: ConformalPredictor, coverage: float
+    ) -> BatchPrediction:
+        logits, features, path, maps = computed
         score = predictor.score
         if isinstance(score, HierarchicalScore) and score.variants == 1 and owned.is_of(score):
             scores, trees = scored_tree(score, logits, features)
@@ -188,7 +214,7 @@ class Classifier:
         return answer_batch(
             Legend(self.class_names, self.feature_names or unnamed, self.active_mean_K, owned.weight_CK),
             predictor,
-            float(coverage),
+            coverage,
             logits_BC=logits,
             features_BK=features,
             sets_BC=sets,
@@ -211,7 +237,7 @@ class Classifier:
         """Return logits (B, C), features (B, K) and maps (B, K, H, W) of upright RGB pictures, all in one batch."""
         batch = torch.stack([self.transform(picture) for picture in pictures])
         with torch.inference_mode():
-            output = self.model(batch.to(self.device, memory_format=torch.channels_last))
+            output = self.model(send_images(batch, self.device))
         return output.logits.cpu().numpy(), output.features.cpu().numpy(), output.maps.cpu().numpy()
 
     def frame(self, picture: Image.Image, limit: int = 640) -> Image.Image:

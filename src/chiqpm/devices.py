@@ -42,6 +42,11 @@ def place(model: Module, device: torch.device) -> Module:
     return model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
+def send_images(images_B3SS: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Send images to a device in channels-last order; a CUDA GPU fetches pinned ones while this returns."""
+    return images_B3SS.to(device, memory_format=torch.channels_last, non_blocking=device.type == "cuda")
+
+
 @contextmanager
 def deterministic_algorithms(wanted: bool) -> Iterator[None]:
     """Have torch refuse operations whose results differ from run to run, for a while."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import Dataset
 
+from chiqpm.devices import send_images
 from chiqpm.errors import DamagedFileError
 from chiqpm.files import read_npz
 from chiqpm.model import Output
@@ -181,7 +182,7 @@ def outputs(
     model.eval()
     rows_N = None if processes is None else processes.own_rows(len(dataset), BATCH_SIZE)  # type: ignore[arg-type]
     for images, labels in in_order(dataset, BATCH_SIZE, workers, rows_N):
-        yield model(images.to(device, memory_format=torch.channels_last)), labels
+        yield model(send_images(images, device)), labels
 
 
 def gather(

@@ -29,7 +29,7 @@ from chiqpm.conformal import ConformalPredictor
 from chiqpm.data.dataset import ImageDataset
 from chiqpm.data.transforms import evaluation_transform, training_transform
 from chiqpm.dense_checkpoint import load_dense_checkpoint
-from chiqpm.devices import deterministic_algorithms, place
+from chiqpm.devices import deterministic_algorithms, place, send_images
 from chiqpm.errors import ChiqpmError, DamagedFileError
 from chiqpm.evaluation import evaluate
 from chiqpm.explain import FeatureObserver
@@ -553,7 +553,7 @@ class Run:
                 yield backbone.forward_trainable(hidden), torch.from_numpy(labels_N[own])
         else:
             for images, labels in in_order(self._dataset("train"), _EVALUATED_TOGETHER, self.config.workers, rows_N):
-                yield backbone(images.to(self.device, memory_format=torch.channels_last)), labels
+                yield backbone(send_images(images, self.device)), labels
 
     def _training_features(self, model: CHiQPM, each: Callable[[Output, torch.Tensor], None]) -> Features:
         """Return the sparse model's features of the training images under the evaluation transform."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -136,6 +136,24 @@ class BatchPrediction:
             coverage=self.coverage,
             feature_names=self.legend.feature_names,
         )
+
+
+class PendingBatch:
+    """The answers for a batch that is being computed.
+
+    Args:
+        finish: waits for the computation and returns the answers.
+    """
+
+    def __init__(self, finish: Callable[[], BatchPrediction]) -> None:
+        self._finish = finish
+        self._found: BatchPrediction | None = None
+
+    def result(self) -> BatchPrediction:
+        """Return the answers, once they are there; the same ones every time."""
+        if self._found is None:
+            self._found = self._finish()
+        return self._found
 
 
 @dataclass(frozen=True, eq=False)

@@ -124,7 +124,7 @@ def test_on_a_disk_that_is_full_what_is_written_stays_and_is_completed(
 
 def test_a_finished_file_is_left_alone(whole, classifier, mixed, monkeypatch, tmp_path):
     out = Path(shutil.copy(whole, tmp_path))
-    monkeypatch.setattr(type(classifier), "predict_batch", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(type(classifier), "start_batch", lambda *_: pytest.fail("computed again"))
     summary = predict_files(classifier, [mixed], out, batch_size=5, workers=0)
     assert out.read_bytes() == whole.read_bytes()
     assert summary.done_before == 15 and summary.unreadable == 3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import torch
@@ -30,6 +30,10 @@ class Chunk:
     paths: tuple[str, ...]
     errors: tuple[str, ...]
     images_B3SS: torch.Tensor
+
+    def pin_memory(self) -> Chunk:
+        """Return it with its images in pinned memory, from which a GPU fetches them itself; the loader calls this."""
+        return replace(self, images_B3SS=self.images_B3SS.pin_memory())
 
 
 def load_chunks(

@@ -11,14 +11,16 @@ from pathlib import Path
 
 import torch
 
+from chiqpm.answering import one_behind
 from chiqpm.bulk.listing import count_pictures, list_pictures
-from chiqpm.bulk.loading import load_chunks
+from chiqpm.bulk.loading import Chunk, load_chunks
 from chiqpm.bulk.output import Output
 from chiqpm.bulk.rows import rows_of
 from chiqpm.classifier import Classifier
 from chiqpm.conformal.quantile import check_coverage
 from chiqpm.errors import ChiqpmError
 from chiqpm.loading import affordable_workers, count_cores
+from chiqpm.prediction import PendingBatch
 from chiqpm.progress import bar
 
 _MOST_WORKERS = 16
@@ -114,14 +116,18 @@ def predict_files(
             workers=_workers(total) if workers is None else workers,
         )
         with closing(chunks), bar(total, "predicting", quiet=quiet, initial=done) as progress:
-            for chunk in chunks:
-                batch = classifier.predict_batch(chunk.images_B3SS, coverage) if len(chunk.images_B3SS) else None
+            for chunk, pending in one_behind((chunk, _start(classifier, chunk, coverage)) for chunk in chunks):
+                batch = None if pending is None else pending.result()
                 rows = list(rows_of(chunk, batch, coverage=coverage, model=model))[max(0, done - first) :]
                 first += len(chunk.paths)
                 output.append(rows)
                 unreadable += sum(row["error"] is not None for row in rows)
                 progress.update(len(rows))
     return Summary(out, total, unreadable, done, time.monotonic() - start)
+
+
+def _start(classifier: Classifier, chunk: Chunk, coverage: float) -> PendingBatch | None:
+    return classifier.start_batch(chunk.images_B3SS, coverage) if len(chunk.images_B3SS) else None
 
 
 def _workers(num_images: int) -> int:

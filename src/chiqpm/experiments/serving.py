@@ -28,23 +28,26 @@ import numpy as np
 import torch
 from PIL import Image
 
+from chiqpm.answering import one_behind
 from chiqpm.backbone import build_backbone
 from chiqpm.bulk import predict_files
 from chiqpm.classifier import Classifier
 from chiqpm.cli.memory import keep_freed_memory
 from chiqpm.config import BackboneConfig, DataConfig
 from chiqpm.conformal import ConformalPredictor, HierarchicalScore
-from chiqpm.devices import find_device, place
+from chiqpm.devices import find_device, place, send_images
 from chiqpm.files import write_json, write_text
 from chiqpm.inference import BATCH_SIZE
 from chiqpm.model import CHiQPM, keep_features
 from chiqpm.provenance import describe_environment, machine_words
 
-KEPT, PER_CLASS, BATCH = 50, 5, 64
+KEPT, PER_CLASS, BATCH, STREAM = 50, 5, 64, 8
 WHOLE = "backbone alone, 64 at once"
 PARTS = f"backbone alone, {BATCH_SIZE} at a time"
 BULK = "predict_batch: labels, sets, paths, maps"
 EXPLAINED = "predict_batch, and every explanation"
+PLAIN_STREAM = f"backbone alone, {STREAM} × 64, each"
+STREAMED = f"start_batch and result, {STREAM} × 64, each"
 ONE = "backbone alone, one image"
 ONE_EXPLAINED = "predict_batch and the explanation"
 PREPARED = "preparing and backbone, one picture"
@@ -83,7 +86,11 @@ def measure_serving(setting: Setting) -> dict[str, Any]:
     """
     with _cores(setting.threads if setting.device == "cpu" else None):
         classifier = make_classifier(setting)
-        measured = {"batch": _batches(classifier, setting), "one": _single(classifier, setting)}
+        measured = {
+            "batch": _batches(classifier, setting),
+            "stream": _stream(classifier, setting),
+            "one": _single(classifier, setting),
+        }
         if setting.files:
             measured["files"] = _files(classifier, setting)
     return {"setting": asdict(setting), "environment": describe_environment(), "measured": measured}
@@ -131,9 +138,7 @@ def make_classifier(setting: Setting) -> Classifier:
 
 
 def _batches(classifier: Classifier, setting: Setting) -> dict[str, Any]:
-    side = setting.image_size
-    images = torch.randn(BATCH, 3, side, side, generator=torch.Generator().manual_seed(0))
-    images = images.to(classifier.device, memory_format=torch.channels_last)
+    images = _images(classifier, setting)
     size = classifier.batch_size
     parts = [images[start : start + size] for start in range(0, BATCH, size)]
     backbone = classifier.model.backbone
@@ -157,6 +162,35 @@ def _batches(classifier: Classifier, setting: Setting) -> dict[str, Any]:
                 f"{name} / {plain}": statistics.median(map(truediv, seconds[name], seconds[plain]))
                 for name in (BULK, EXPLAINED)
                 for plain in (WHOLE, PARTS)
+            },
+        }
+        for clock, seconds in _time(kinds, setting.rounds, classifier.device).items()
+    }
+
+
+def _images(classifier: Classifier, setting: Setting) -> torch.Tensor:
+    side = setting.image_size
+    images = torch.randn(BATCH, 3, side, side, generator=torch.Generator().manual_seed(0))
+    return send_images(images, classifier.device)
+
+
+def _stream(classifier: Classifier, setting: Setting) -> dict[str, Any]:
+    """Time batches that follow each other, as `predict_files` has them: the next is started before one is fetched."""
+    images = _images(classifier, setting)
+    size = classifier.batch_size
+    parts = [images[start : start + size] for start in range(0, BATCH, size)] * STREAM
+    backbone = classifier.model.backbone
+    kinds: dict[str, Callable[[], object]] = {
+        PLAIN_STREAM: lambda: [backbone(images) for _ in range(STREAM)],
+        STREAMED: lambda: [pending.result() for pending in one_behind(map(classifier.start_batch, parts))],
+    }
+    return {
+        clock: {
+            "ms": {name: median / STREAM for name, median in _medians(seconds).items()},
+            "ratio": {
+                f"{STREAMED} / {PLAIN_STREAM}": statistics.median(
+                    map(truediv, seconds[STREAMED], seconds[PLAIN_STREAM])
+                )
             },
         }
         for clock, seconds in _time(kinds, setting.rounds, classifier.device).items()
@@ -248,9 +282,11 @@ def page(results: Mapping[str, Any]) -> str:
         "forward pass, from prepared images to feature maps, in inference mode. An answer adds the head, the set, the",
         f"path and its maps (`Classifier.predict_batch`, {BATCH_SIZE} at a time; on a GPU {BATCH}, where the column",
         f"*{BATCH_SIZE} at a time* means {BATCH} as well); an explanation adds tree, rivals and p-values as Python",
-        "values. Decoding is outside of both. Medians over interleaved rounds; ratios and differences are taken within",
-        "a round. Processor time, on one core, is what the measuring process computed; wall time also holds what else",
-        "the machine did.",
+        "values. Batches that follow each other are answered as by `chiqpm predict --out`: the next one is started",
+        "before the answers of one are fetched (`Classifier.start_batch`); a row missing there wasn't measured.",
+        "Decoding is outside of all. Medians over interleaved rounds; ratios and differences are taken within a round.",
+        "Processor time, on one core, is what the measuring process computed; wall time also holds what else the",
+        "machine did.",
         "",
     ]
     lines += ["| 64 images | " + " | ".join(_SHORT.values()) + " | answers / backbone (64 at once; 16 at a time) |"]
@@ -260,6 +296,11 @@ def page(results: Mapping[str, Any]) -> str:
             ratio = [measured["ratio"][f"{BULK} / {plain}"] for plain in (WHOLE, PARTS)]
             times = " | ".join(f"{measured['ms'][kind]:.0f} ms" for kind in _SHORT)
             lines.append(f"| {name}, {clock} time | {times} | {ratio[0]:.3f}; {ratio[1]:.3f} |")
+    lines += ["", f"| {STREAM} batches of 64, each | backbone | answers | answers / backbone |", "|---|---|---|---|"]
+    for name, result in results.items():
+        for clock, stream in result["measured"].get("stream", {}).items():
+            times = " | ".join(f"{stream['ms'][kind]:.0f} ms" for kind in (PLAIN_STREAM, STREAMED))
+            lines.append(f"| {name}, {clock} time | {times} | {stream['ratio'][f'{STREAMED} / {PLAIN_STREAM}']:.3f} |")
     lines += ["", "| one image | backbone | answer with explanation | added | added, from a decoded 500×375 picture |"]
     lines += ["|---|---|---|---|---|"]
     for name, result in results.items():

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from chiqpm.backbone import Backbone, fold_batch_norm
+from chiqpm.devices import send_images
 from chiqpm.files import naming, write_all, write_json
 from chiqpm.loading import affordable_workers, count_cores, load_batches
 from chiqpm.processes import Processes
@@ -127,7 +128,7 @@ def _hidden(
     frozen.eval()
     with torch.inference_mode():
         for images, *_ in load_batches(view, order, workers=workers):
-            yield frozen.forward_frozen(images.to(device, memory_format=torch.channels_last)).cpu().numpy()
+            yield frozen.forward_frozen(send_images(images, device)).cpu().numpy()
 
 
 def _open(path: Path) -> NDArray[np.float32]:
