@@ -152,10 +152,11 @@ def _branch(found: Branches, logits_BC: torch.Tensor) -> torch.Tensor:
     shape = (logits_BC.shape[0], num_branches)
     best_BN = logits_BC.new_full(shape, -torch.inf).scatter_reduce_(1, branch_BC, logits_BC, "amax")
     # Relative to the best of each branch, so that small probabilities don't round to ties.
-    part_BC = (logits_BC - best_BN.gather(1, branch_BC)).exp_()
-    best_BN += logits_BC.new_zeros(shape).scatter_add_(1, branch_BC, part_BC).log_()
-    best_BN -= logits_BC.new_zeros(shape).scatter_add_(1, branch_BC, torch.ones_like(part_BC)).log_()
-    score_BC = logits_BC.logsumexp(dim=1, keepdim=True) - best_BN.gather(1, branch_BC)
+    best_BC = best_BN.gather(1, branch_BC)
+    part_BC = (logits_BC - best_BC).exp_()
+    mean_BN = logits_BC.new_zeros(shape).scatter_add_(1, branch_BC, part_BC)
+    mean_BN /= logits_BC.new_zeros(shape).scatter_add_(1, branch_BC, torch.ones_like(part_BC))
+    score_BC = logits_BC.logsumexp(dim=1, keepdim=True) - best_BC - mean_BN.gather(1, branch_BC).log_()
     return score_BC.masked_fill_(found.leaving_BC == found.order_BK.shape[1], 0.0).clamp_min_(0.0)
 
 
