@@ -111,9 +111,9 @@ def _send(
         return lambda: Computed(logits_BC.numpy(), features_BK.numpy(), path_Bn.numpy(), maps_BnHW.numpy())
     # Indices of features are small enough to be exact as floats.
     parts = (logits_BC, features_BK, path_Bn.to(logits_BC.dtype), maps_BnHW)
-    flat = torch.cat([part.flatten() for part in parts])
+    flat, shapes = torch.cat([part.flatten() for part in parts]), [part.shape for part in parts]
     if device.type != "cuda":
-        return lambda: _take_apart(flat.cpu(), parts)
+        return lambda: _take_apart(flat.cpu(), shapes)
     # Whatever is asked of the GPU afterwards comes behind the copy, and the event stands between.
     pinned = torch.empty(flat.shape, dtype=flat.dtype, pin_memory=True)
     pinned.copy_(flat, non_blocking=True)
@@ -123,12 +123,12 @@ def _send(
     def wait() -> Computed:
         arrived.synchronize()
         # Pinned memory is scarce, and answers may be kept.
-        return _take_apart(pinned.clone(), parts)
+        return _take_apart(pinned.clone(), shapes)
 
     return wait
 
 
-def _take_apart(flat: torch.Tensor, parts: Sequence[torch.Tensor]) -> Computed:
-    pieces = torch.split(flat, [part.numel() for part in parts])
-    logits, features, path, maps = (piece.view(part.shape) for piece, part in zip(pieces, parts, strict=True))
+def _take_apart(flat: torch.Tensor, shapes: Sequence[torch.Size]) -> Computed:
+    pieces = torch.split(flat, [shape.numel() for shape in shapes])
+    logits, features, path, maps = (piece.view(shape) for piece, shape in zip(pieces, shapes, strict=True))
     return Computed(logits.numpy(), features.numpy(), path.long().numpy(), maps.numpy())
