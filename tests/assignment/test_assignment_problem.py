@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chiqpm.assignment import AssignmentProblem, check_preconditions, solve
 from chiqpm.errors import ChiqpmError
@@ -187,3 +189,21 @@ def test_files_that_hold_no_problem(tmp_path):
     for name in ("text.npz", "other.npz", "bad.npz"):
         with pytest.raises(ChiqpmError, match=name):
             AssignmentProblem.load(tmp_path / name)
+
+
+@given(share=st.floats(0, 1, exclude_max=True), mask=st.integers(0, 255))
+def test_files_that_are_damaged_are_named(tmp_path_factory, share, mask):
+    """Cut short (mask 0) or with a byte changed anywhere: refused, or what was saved."""
+    path = tmp_path_factory.getbasetemp() / "damaged.npz"
+    problem = make()
+    problem.save(path)
+    content = bytearray(path.read_bytes())
+    place = int(share * len(content))
+    content[place] ^= mask
+    path.write_bytes(content if mask else content[:place])
+    try:
+        again = AssignmentProblem.load(path)
+    except ChiqpmError as error:
+        assert str(path) in str(error)
+    else:
+        assert mask and np.array_equal(again.similarity_FC, problem.similarity_FC)

@@ -133,8 +133,10 @@ def test_the_index_is_made_used_and_renewed(packed, caplog):
         (packed / name).unlink()
     assert open_folder(packed, CONFIG).paths == expected.paths
     assert (packed / INDEX).is_file()
-    (packed / PLACES).write_bytes(b"damaged")
-    assert open_folder(packed, CONFIG).paths == expected.paths
+    content = (packed / PLACES).read_bytes()
+    for damaged in (b"damaged", b"", content[:-30], content[: len(content) // 2], content.replace(b"PK", b"QK", 1)):
+        (packed / PLACES).write_bytes(damaged)
+        assert open_folder(packed, CONFIG).paths == expected.paths
     (packed / INDEX).write_text("{}")
     assert open_folder(packed, CONFIG).paths == expected.paths
     # One more shard.

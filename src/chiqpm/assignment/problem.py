@@ -15,6 +15,7 @@ from chiqpm.assignment.pairs import nearest_class_pairs, sharing_pairs
 from chiqpm.assignment.preconditions import check_preconditions
 from chiqpm.assignment.threshold import redundancy_threshold
 from chiqpm.errors import ChiqpmError
+from chiqpm.files import read_npz
 
 _SCALE = 1000.0
 
@@ -244,8 +245,7 @@ class AssignmentProblem:
             ChiqpmError: the file is not a saved problem.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                stored = {name: file[name] for name in file.files}
+            stored = read_npz(Path(path))
             return cls(
                 stored["similarity_FC"],
                 stored["redundancy_FF"],

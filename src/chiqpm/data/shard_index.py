@@ -10,6 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from chiqpm.errors import DamagedFileError
+from chiqpm.files import read_npz
+
 INDEX, PLACES = "shards.json", "shards.npz"
 _FORMAT = 1
 
@@ -33,10 +36,10 @@ def read_index(root: Path) -> dict[str, Shard]:
         content = json.loads((root / INDEX).read_text(encoding="utf-8"))
         if content["format"] != _FORMAT:
             return {}
-        with np.load(root / PLACES, allow_pickle=False) as arrays:
-            places_N2 = arrays["places_N2"].tolist()
-            labels_N = arrays["labels_N"].tolist()
-            names = arrays["names"].tobytes().decode("utf-8").split("\n")
+        arrays = read_npz(root / PLACES)
+        places_N2 = arrays["places_N2"].tolist()
+        labels_N = arrays["labels_N"].tolist()
+        names = arrays["names"].tobytes().decode("utf-8").split("\n")
         labels = content["labels"]
         if not len(names) == len(places_N2) == len(labels_N) == content["images"]:
             return {}
@@ -48,7 +51,7 @@ def read_index(root: Path) -> dict[str, Shard]:
         for entry in content["shards"]:
             shards[entry["file"]] = Shard(entry["bytes"], tuple(images[first : first + entry["images"]]))
             first += entry["images"]
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
+    except (DamagedFileError, OSError, ValueError, KeyError, TypeError, IndexError):
         return {}
     return shards
 
