@@ -136,6 +136,40 @@ def test_a_stream_that_grows_is_counted_once_and_its_windows_go_on(run, tmp_path
     assert len(monitor(run, stream, state=kept).images) == 1
 
 
+def test_labels_that_become_known_later_count_once_and_then(run, tmp_path):
+    whole = monitor(run, write_stream(tmp_path / "s", 30, 3), window=10)
+    stream, kept = tmp_path / "s" / "stream.csv", tmp_path / "state.json"
+    rows = stream.read_text().splitlines()
+    labels = [row.partition(",")[2] for row in rows]
+
+    def known(first, count):
+        """Write a stream of some pictures, of which only the first ones have labels."""
+        stream.write_text("\n".join([rows[0], *(row if n < first else row[:9] for n, row in enumerate(rows[1:count]))]))
+
+    known(first=5, count=21)
+    first = monitor(run, stream, state=kept, window=10)
+    assert first.total.trials == 5 and len(first.images) == 20
+    known(first=12, count=31)
+    second = monitor(run, stream, state=kept, window=10)
+    late, new = second.images[:7], second.images[7:]
+    assert [(image.p_image, image.label) for image in late] == [(None, label) for label in labels[6:13]]
+    assert [image.p_image for image in (*first.images, *new)] == [image.p_image for image in whole.images]
+    assert (second.before, second.total.trials) == (20, 7)
+    assert [(part.first, part.last, part.coverage.trials) for part in second.windows] == [(21, 30, 0)]
+    assert "10 images after 20 of earlier calls, and new labels for 7 of those, 7 labels in all: " in second.sentence()
+    known(first=30, count=31)
+    third = monitor(run, stream, state=kept)
+    assert len(third.images) == third.total.trials == 18 and third.windows == ()
+    assert first.total.hits + second.total.hits + third.total.hits == whole.total.hits
+    # Seen in the same order, the labels tell the gambler the same.
+    found = [image.p_label for report in (first, second, third) for image in report.images if image.label is not None]
+    assert found == [image.p_label for image in whole.images]
+    stream.write_text("\n".join(rows))
+    again = monitor(run, stream, state=kept)
+    assert (again.before, again.images) == (30, ())
+    json.dumps(third.to_dict(), allow_nan=False)
+
+
 @pytest.mark.parametrize(
     "spoil",
     [

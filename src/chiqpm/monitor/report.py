@@ -21,7 +21,8 @@ class Observed:
         predicted: its predicted class.
         set_size: number of classes in its prediction set.
         covered: whether the set holds the label; None without one.
-        p_image: p-value of the prediction's improbability among calibration and stream; small for strange images.
+        p_image: p-value of the prediction's improbability among calibration and stream; small for strange images. None
+            for an image that an earlier call has counted, of which the label became known since.
         p_label: p-value of the label's score; None without one.
         log10_capital: evidence against exchangeability after this image, the larger one of the two gamblers'.
     """
@@ -31,9 +32,14 @@ class Observed:
     predicted: str
     set_size: int
     covered: bool | None
-    p_image: float
+    p_image: float | None
     p_label: float | None
     log10_capital: float
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the image is new, not only its label."""
+        return self.p_image is not None
 
 
 @dataclass(frozen=True)
@@ -60,9 +66,9 @@ class MonitorReport:
     Attributes:
         coverage: requested coverage of the sets.
         false_alarm: probability with which an alarm is ever raised without a reason.
-        images: what came of each image, in order.
-        windows: coverage over time.
-        total: coverage over all labelled images.
+        images: what came of each image, in order; those whose label alone is new, too.
+        windows: coverage over time, of the new images.
+        total: coverage over all images with a new label.
         skipped: (path, reason) of what couldn't be read.
         before: how many images earlier calls have counted, whose stream this one continues.
         alarm_at: number of images, those of earlier calls included, after which the alarm was raised; None without.
@@ -81,10 +87,14 @@ class MonitorReport:
 
     def sentence(self) -> str:
         """Say the result in plain words."""
-        text = f"{len(self.images):,} images" + (f" after {self.before:,} of earlier calls" if self.before else "")
+        count = sum(image.is_new for image in self.images)
+        text = f"{count:,} images" + (f" after {self.before:,} of earlier calls" if self.before else "")
+        if late := len(self.images) - count:
+            text += f", and new labels for {late:,} of those"
         if self.total.trials:
+            have = f"{self.total.trials:,} labels in all" if late else f"of which {self.total.trials:,} have labels"
             text += (
-                f", of which {self.total.trials:,} have labels: the set holds the truth for {self.total.value:.1%} of "
+                f", {have}: the set holds the truth for {self.total.value:.1%} of "
                 f"them ({self.total.low:.1%} to {self.total.high:.1%}; asked for: {self.coverage:.1%})"
             )
         if self.alarm_at is None:
@@ -107,8 +117,9 @@ class MonitorReport:
         return values
 
 
-def windows(seen: Sequence[Observed], length: int, before: int = 0) -> Iterator[Window]:
-    """Cut a stream, which `before` images preceded, into windows of a length in images; the last may be shorter."""
+def windows(images: Sequence[Observed], length: int, before: int = 0) -> Iterator[Window]:
+    """Cut new images, which `before` others preceded, into windows of a length in images; the last may be shorter."""
+    seen = [image for image in images if image.is_new]
     for start in range(0, len(seen), length):
         part = seen[start : start + length]
         size = float(np.mean([image.set_size for image in part]))

@@ -29,7 +29,7 @@ from chiqpm.recalibration import read_calibration_answers
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 def monitor(
@@ -57,8 +57,9 @@ def monitor(
             stream, are exchangeable.
         window: images for each value of the coverage over time, >= 1.
         seed: of the draws that break ties, and of the order of a folder of class folders.
-        state: JSON file that continues an earlier stream, if it exists, and is written at the end. Files that an
-            earlier call has counted, and that haven't changed since, are left out: a folder or a CSV may grow.
+        state: JSON file that continues an earlier stream, if it exists, and is written at the end. A folder or a CSV
+            may grow: files that an earlier call has counted, and that haven't changed since, are left out, but for
+            those whose label became known since; these go to the gambler who sees labels, and to the coverage.
         device: where to compute.
         quiet: show no progress bar.
 
@@ -84,7 +85,7 @@ def monitor(
     before, given = watch.num_images, len(images)
     images = watch.new(images)
     if len(images) < given:
-        logger.info("%d of %d images were counted by an earlier call", given - len(images), given)
+        logger.info("%d of %d images were counted by an earlier call, as they are", given - len(images), given)
     seen: list[Observed] = []
     skipped: list[tuple[str, str]] = []
     progress = track(images, "watching", quiet=quiet, total=len(images))
@@ -123,6 +124,8 @@ class _Watch:
         )
         self.num_images = 0
         self._counted: set[str] = set()
+        self._labelled: set[str] = set()
+        self._earlier: frozenset[str] = frozenset()
         self.alarm_at: int | None = None
         self.alarm_by: str | None = None
         scores = self._scores(calibration.logits_NC, calibration.features_NK, calibration.labels_N)
@@ -133,8 +136,12 @@ class _Watch:
         }
 
     def new(self, images: Sequence[StreamImage]) -> list[StreamImage]:
-        """Return the images that no earlier call has counted."""
-        return [image for image in images if _stamp(image.path) not in self._counted]
+        """Return the images that no earlier call has counted, or whose label it didn't know."""
+        return [image for image in images if _stamp(image.path) not in self._known(image)]
+
+    def _known(self, image: StreamImage) -> set[str]:
+        """Stamps of the images of which earlier calls knew as much as is known of this one."""
+        return self._counted if image.label is None else self._labelled
 
     def look(self, images: Sequence[StreamImage], pictures: Sequence[Any]) -> list[Observed]:
         """Take in a batch of images, in order."""
@@ -145,11 +152,15 @@ class _Watch:
         scores = self._scores(logits, features, labels)
         seen = []
         for row, image in enumerate(images):
-            p_image = self._bet("images", scores["images"][row])
+            stamp = _stamp(image.path)
+            is_new = stamp not in self._earlier
+            p_image = self._bet("images", scores["images"][row]) if is_new else None
             p_label = None if image.label is None else self._bet("labels", scores["labels"][row])
-            self.num_images += 1
-            if stamp := _stamp(image.path):
+            self.num_images += is_new
+            if stamp:
                 self._counted.add(stamp)
+            if stamp and image.label is not None:
+                self._labelled.add(stamp)
             for name, gambler in self._gamblers.items():
                 if gambler.alarm and self.alarm_at is None:
                     self.alarm_at, self.alarm_by = self.num_images, name
@@ -171,13 +182,13 @@ class _Watch:
         """Return all that continues the stream, as plain values for JSON."""
         gamblers = {name: gambler.state() for name, gambler in self._gamblers.items()}
         plain = {"num_images": self.num_images, "alarm_at": self.alarm_at, "alarm_by": self.alarm_by}
-        counted = sorted(self._counted)
         return {
             "format": _FORMAT,
             "calibration": self._calibration_key,
             **plain,
             "gamblers": gamblers,
-            "counted": counted,
+            "counted": sorted(self._counted),
+            "labelled": sorted(self._labelled),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -192,7 +203,8 @@ class _Watch:
         try:
             self._gamblers = {name: ExchangeabilityMonitor.from_state(state["gamblers"][name]) for name in given}
             self.num_images, self.alarm_at, self.alarm_by = state["num_images"], state["alarm_at"], state["alarm_by"]
-            self._counted = set(state.get("counted", ()))
+            self._earlier = frozenset(state["counted"])
+            self._counted, self._labelled = set(self._earlier), set(state["labelled"])
         except (KeyError, TypeError) as error:
             raise ChiqpmError(f"it is damaged ({error!r}); start with another file.") from None
         if self.num_images != self._gamblers["images"].num_images:
