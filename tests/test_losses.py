@@ -192,6 +192,29 @@ def test_grounding_loss_is_the_plain_formula(seed, batch, kept):
     assert loss.item() >= -1 - 1e-9
 
 
+@given(st.integers(0, 10**6), st.integers(1, 5), st.integers(2, 7), st.sampled_from([0.004, 0.006, 1.0]))
+@settings(max_examples=60, deadline=None)
+def test_the_gradient_of_the_grounding_loss_is_that_of_autograd(seed, batch, kept, step):
+    """Features on a coarse grid tie for the largest, are 0 or negative, and lie below the least divisor or above it."""
+    generator = torch.Generator().manual_seed(seed)
+    features = step * torch.randint(-2, 3, (batch, kept), generator=generator).double()
+    weight = torch.zeros(3, kept).double()
+    for row in weight:
+        row[torch.randperm(kept, generator=generator)[: int(torch.randint(1, kept, (), generator=generator))]] = 1
+    target = torch.randint(3, (batch,), generator=generator)
+
+    def plain(values):
+        own = weight[target]
+        outside = 2 * (values * (1 - own)).sum(dim=1) / (1 - own).sum(dim=1)
+        difference = outside - (values * own).sum(dim=1) / own.sum(dim=1)
+        return (difference / values.abs().amax(dim=1).clamp_min(0.01)).mean()
+
+    found, wanted = (features.clone().requires_grad_() for _ in range(2))
+    (3 * feature_grounding_loss(found, target, weight)).backward()
+    (3 * plain(wanted)).backward()
+    torch.testing.assert_close(found.grad, wanted.grad, rtol=1e-12, atol=1e-14)
+
+
 def test_no_gradient_passes_through_the_scale_of_dead_maps():
     maps = torch.zeros(2, 3, 4, 4, requires_grad=True)
     loss = feature_diversity_loss(maps, torch.zeros(2, 2), torch.ones(2, 3))

@@ -64,7 +64,8 @@ def feature_grounding_loss(
     """Ask the features of the true class to be active, and all others to be silent (arXiv 2511.20779).
 
     With a = W[y] and m = Σ a: `in = Σ f·a / m`, `out = 2 Σ f·(1-a) / (K - m)`; the loss is the mean over the batch of
-    `(out - in) / max(max_f |f|, 0.01)`. The divisor takes part in the gradient.
+    `(out - in) / max(max_f |f|, 0.01)`. The divisor takes part in the gradient, which reaches the features alone. It
+    can be differentiated once.
 
     Args:
         features_BK: features after normalisation and ReLU (B, K).
@@ -101,8 +102,8 @@ def grounding_coefficients(weight_CK: torch.Tensor) -> torch.Tensor:
 
 def grounding_of_rows(features_BK: torch.Tensor, coefficient_BK: torch.Tensor) -> torch.Tensor:
     """Return the Feature Grounding Loss from the coefficients of the true classes."""
-    difference_B = (features_BK * coefficient_BK).sum(dim=1)
-    return (difference_B / features_BK.abs().amax(dim=1).clamp_min(0.01)).mean()
+    loss: torch.Tensor = _Grounding.apply(features_BK, coefficient_BK)
+    return loss
 
 
 def check_grounding(weight_CK: torch.Tensor) -> None:
@@ -135,8 +136,8 @@ class _Diversity(torch.autograd.Function):
     def forward(ctx: Any, cells: torch.Tensor, unit_row_BF: torch.Tensor, position: int, factor: float) -> torch.Tensor:
         precision = at_least_float32(cells)
         mean_BF = cells.mean(dim=position, dtype=precision)
-        largest_B1 = mean_BF.amax(dim=1, keepdim=True)
-        scale_BF = mean_BF / largest_B1.clamp_min(_LEAST)
+        largest_B1 = mean_BF.amax(dim=1, keepdim=True).clamp_min(_LEAST)
+        scale_BF = mean_BF / largest_B1
         gain_BF = scale_BF * unit_row_BF
         weighted = _softmax(cells, position, precision, gain_BF)
         peak_BP, winner_BP = weighted.max(dim=3 - position)
@@ -163,6 +164,31 @@ class _Diversity(torch.autograd.Function):
         return gradient, total_BF * scale_BF, None, None
 
 
+class _Grounding(torch.autograd.Function):
+    """Mean over the batch of `Σ f·q / max(max_f |f|, 0.01)`, with its gradient in closed form.
+
+    Autograd, step by step, asks a GPU's host for twice as much. With r the ratio of a sample and d its divisor:
+    `(q - r·sign(f) / ties) / d`, the second term for the features alone that tie for the largest.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, features_BK: torch.Tensor, coefficient_BK: torch.Tensor) -> torch.Tensor:
+        divisor_B1 = features_BK.abs().amax(dim=1, keepdim=True).clamp_min(0.01)
+        ratio_B1 = (features_BK * coefficient_BK).sum(dim=1, keepdim=True) / divisor_B1
+        ctx.save_for_backward(features_BK, coefficient_BK, divisor_B1, ratio_B1)
+        return ratio_B1.mean()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor, None]:
+        features_BK, coefficient_BK, divisor_B1, ratio_B1 = ctx.saved_tensors
+        # None where the largest is below 0.01.
+        is_largest_BK = features_BK.abs() == divisor_B1
+        lost_B1 = ratio_B1 / is_largest_BK.sum(dim=1, keepdim=True).clamp_min(1)
+        inner_BK = torch.addcmul(coefficient_BK, is_largest_BK * lost_B1, features_BK.sign(), value=-1)
+        return inner_BK * (slope / (len(features_BK) * divisor_B1)), None
+
+
 _LEAST = 1e-6
 """Means are relative to the largest of the sample, or to this: they are 0 for a sample without any activation."""
 
@@ -183,9 +209,10 @@ def _through_relative(
     slope_BF: torch.Tensor, mean_BF: torch.Tensor, largest_B1: torch.Tensor, scale_BF: torch.Tensor
 ) -> torch.Tensor:
     """Return the gradient of `scale_BF` for the means; equal largest ones share theirs, as autograd has it."""
-    is_largest_BF = ((mean_BF == largest_B1) & (largest_B1 >= _LEAST)).to(mean_BF.dtype)
+    # None where the largest mean is below the least.
+    is_largest_BF = (mean_BF == largest_B1).to(mean_BF.dtype)
     lost_B1 = (slope_BF * scale_BF).sum(dim=1, keepdim=True) / is_largest_BF.sum(dim=1, keepdim=True).clamp_min(1)
-    return torch.addcmul(slope_BF, is_largest_BF, lost_B1, value=-1) / largest_B1.clamp_min(_LEAST)
+    return torch.addcmul(slope_BF, is_largest_BF, lost_B1, value=-1) / largest_B1
 
 
 def _check_shapes(maps_BFHW: torch.Tensor, logits_BC: torch.Tensor, weight_CF: torch.Tensor) -> None:
