@@ -36,13 +36,12 @@ class EmulatedGPU(TorchFunctionMode):
         self.waits = 0
         self._sent: list[tuple[torch.Tensor, torch.Tensor]] = []
 
-    def wait(self) -> None:
-        """Let what was asked of the GPU happen: copies to pinned memory arrive."""
+    def wait(self, until: int | None = None) -> None:
+        """Let what was asked of the GPU happen: copies to pinned memory arrive, all or the first ones."""
         self.waits += 1
         with torch._C.DisableTorchFunction(), torch.inference_mode():
-            for target, source in self._sent:
+            for target, source in self._sent[:until]:
                 target.copy_(source)
-        self._sent.clear()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs, name = dict(kwargs or {}), getattr(func, "__name__", "")
@@ -87,6 +86,19 @@ class EmulatedGPU(TorchFunctionMode):
             return target.fill_(torch.nan)
 
 
+class Event:
+    """An event of an emulated GPU: waited for, what was asked before it was recorded has happened, and no more."""
+
+    def __init__(self, gpu: EmulatedGPU) -> None:
+        self._gpu, self._until = gpu, 0
+
+    def record(self, _: Any = None) -> None:
+        self._until = len(self._gpu._sent)
+
+    def synchronize(self) -> None:
+        self._gpu.wait(self._until)
+
+
 @contextmanager
 def emulated_gpu() -> Iterator[EmulatedGPU]:
     """Have a GPU for a while."""
@@ -109,7 +121,7 @@ def emulated_gpu() -> Iterator[EmulatedGPU]:
     calls["get_rng_state"] = mock.Mock(side_effect=lambda *_: state())
     stream = mock.Mock(**{"return_value.is_capturing.return_value": False})
     mode = EmulatedGPU()
-    calls["Event"] = mock.Mock(side_effect=lambda: mock.Mock(**{"synchronize.side_effect": mode.wait}))
+    calls["Event"] = mock.Mock(side_effect=lambda: Event(mode))
     calls["current_stream"] = mock.Mock()
     with (
         mock.patch.multiple(torch.cuda, **calls),

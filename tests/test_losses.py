@@ -215,6 +215,15 @@ def test_the_gradient_of_the_grounding_loss_is_that_of_autograd(seed, batch, kep
     torch.testing.assert_close(found.grad, wanted.grad, rtol=1e-12, atol=1e-14)
 
 
+def test_the_gradient_of_the_grounding_loss_reaches_the_features_alone_and_does_not_overflow():
+    weight = torch.tensor([[1.0, 0, 0]], requires_grad=True)
+    assert not feature_grounding_loss(torch.ones(2, 3), torch.tensor([0, 0]), weight).requires_grad
+    features = torch.full((64, 40), 0.001, dtype=torch.float16, requires_grad=True)
+    weight = (torch.arange(40) < 20).float()[None]
+    (feature_grounding_loss(features, torch.zeros(64, dtype=torch.long), weight).float() * 2.0**16).backward()
+    assert features.grad.isfinite().all()
+
+
 def test_no_gradient_passes_through_the_scale_of_dead_maps():
     maps = torch.zeros(2, 3, 4, 4, requires_grad=True)
     loss = feature_diversity_loss(maps, torch.zeros(2, 2), torch.ones(2, 3))

@@ -156,7 +156,9 @@ def test_labels_that_become_known_later_count_once_and_then(run, tmp_path):
     assert [image.p_image for image in (*first.images, *new)] == [image.p_image for image in whole.images]
     assert (second.before, second.total.trials) == (20, 7)
     assert [(part.first, part.last, part.coverage.trials) for part in second.windows] == [(21, 30, 0)]
-    assert "10 images after 20 of earlier calls, and new labels for 7 of those, 7 labels in all: " in second.sentence()
+    assert second.sentence().startswith(
+        "10 images after 20 of earlier calls, for 7 of which labels came since; 7 labels are new: the set holds"
+    )
     known(first=30, count=31)
     third = monitor(run, stream, state=kept)
     assert len(third.images) == third.total.trials == 18 and third.windows == ()
@@ -168,6 +170,57 @@ def test_labels_that_become_known_later_count_once_and_then(run, tmp_path):
     again = monitor(run, stream, state=kept)
     assert (again.before, again.images) == (30, ())
     json.dumps(third.to_dict(), allow_nan=False)
+
+
+def test_labels_that_come_later_raise_the_alarm(run, tmp_path):
+    """The pictures look as ever, but are of other classes than they were."""
+    stream, kept = write_stream(tmp_path / "s", 60, 3), tmp_path / "state.json"
+    rows = [row.split(",") for row in stream.read_text().splitlines()[1:]]
+    stream.write_text("\n".join(["path", *(name for name, _ in rows)]))
+    assert monitor(run, stream, state=kept).alarm_at is None
+    others = [(name, NAMES[NAMES.index(label) - 1]) for name, label in rows]
+    stream.write_text("\n".join(["path,label", *(f"{name},{label}" for name, label in others)]))
+    report = monitor(run, stream, state=kept)
+    assert (report.alarm_at, report.by, report.total.trials) == (60, "labels", 60)
+    assert "ALARM after 60 images, by the labels" in report.sentence()
+    assert monitor(run, stream, state=kept).alarm_at == 60
+
+
+def test_a_picture_of_several_rows_counts_once_with_its_label(run, tmp_path):
+    stream, kept = write_stream(tmp_path / "s", 4, 3), tmp_path / "state.json"
+    names = ["0000.png", "0001.png", "0002.png"]
+    stream.write_text("path,label\n0000.png,\n0001.png,\n0000.png,dark\n0000.png,\n")
+    first = monitor(run, stream, state=kept)
+    assert [(image.path[-8:], image.label) for image in first.images] == [(names[0], "dark"), (names[1], None)]
+    stream.write_text("path,label\n0000.png,\n0001.png,\n0002.png,\n0001.png,grey\n0001.png,grey\n")
+    second = monitor(run, stream, state=kept)
+    assert [(image.path[-8:], image.is_new) for image in second.images] == [(names[1], False), (names[2], True)]
+    assert second.total.trials == 1
+    stream.write_text("path,label\n0003.png,dark\n0003.png,grey\n")
+    with pytest.raises(ChiqpmError, match=r"'0003\.png' has two labels, 'dark' and 'grey'"):
+        monitor(run, stream, state=kept)
+
+
+def test_a_label_that_is_changed_later_stays_as_it_was_counted_and_this_is_said(run, tmp_path, caplog):
+    stream, kept = write_stream(tmp_path / "s", 3, 3), tmp_path / "state.json"
+    stream.write_text("path,label\n0000.png,dark\n0001.png,dark\n0002.png,\n")
+    monitor(run, stream, state=kept)
+    stream.write_text("path,label\n0000.png,grey\n0001.png,\n0002.png,\n")
+    assert monitor(run, stream, state=kept).images == ()
+    assert "images with another label than the one that was counted: 1;" in caplog.text
+
+
+def test_a_stream_of_which_only_what_cannot_be_read_is_left_goes_on(run, tmp_path):
+    """As in a folder that is watched every night and has not changed."""
+    stream, kept = write_stream(tmp_path / "s", 3, 3, labelled=False), tmp_path / "state.json"
+    (tmp_path / "s" / "0002.png").write_text("no picture")
+    monitor(run, stream, state=kept)
+    again = monitor(run, stream, state=kept)
+    assert (again.before, again.images, len(again.skipped)) == (2, (), 1)
+    (tmp_path / "s" / "0001.png").unlink()
+    stream.write_text("path,label\n0000.png,dark\n0001.png,dark\n0002.png,dark\n")
+    last = monitor(run, stream, state=kept)
+    assert [image.is_new for image in last.images] == [False] and len(last.skipped) == 2
 
 
 @pytest.mark.parametrize(

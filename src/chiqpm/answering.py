@@ -75,7 +75,7 @@ def begin(model: CHiQPM, owned: OwnedFeatures, images_B3SS: torch.Tensor) -> Cal
         images_B3SS: prepared images, on any device; pinned ones may not change before the result is there.
 
     Returns:
-        What waits for the batch, and for nothing that was begun after it.
+        What waits for the batch, and, on a CUDA GPU, for nothing that was begun after it.
     """
     device = owned.index_Cn.device
     with torch.inference_mode():

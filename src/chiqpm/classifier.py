@@ -170,15 +170,15 @@ class Classifier:
         """Have a batch of prepared images classified and fetch the answers later: `predict_batch` in two halves.
 
         A CUDA GPU computes meanwhile: start the next batch before you fetch this one's answers, and it needn't wait for
-        you in between. Elsewhere the network has computed when this returns.
+        you in between. Elsewhere the network has computed when this returns, or when the answers are fetched.
 
         Args:
-            images_B3SS: as for `predict_batch`; if they are in pinned memory, they may not change until the answers are
-                fetched.
+            images_B3SS: as for `predict_batch`. Pinned ones (`pin_memory()`) are fetched by the GPU itself and may not
+                change until the answers are there; others are sent after what the GPU has to do already.
             coverage: as for `predict_batch`.
 
         Raises:
-            ChiqpmError: as `predict_batch` does.
+            ChiqpmError: another shape, the coverage is outside (0, 1), or the classifier isn't calibrated.
         """
         coverage = check_coverage(self.coverage if coverage is None else coverage)
         predictor = self._calibrated()

@@ -87,7 +87,7 @@ def feature_grounding_loss(
         )
     if target_B.shape != features_BK.shape[:1]:
         raise ChiqpmError(f"target must be (B,) = ({len(features_BK)},), received {tuple(target_B.shape)}")
-    own_BK = weight_CK[target_B]
+    own_BK = weight_CK.detach()[target_B]
     if check_classes:
         check_grounding(own_BK)
     return grounding_of_rows(features_BK, grounding_coefficients(own_BK))
@@ -186,7 +186,7 @@ class _Grounding(torch.autograd.Function):
         is_largest_BK = features_BK.abs() == divisor_B1
         lost_B1 = ratio_B1 / is_largest_BK.sum(dim=1, keepdim=True).clamp_min(1)
         inner_BK = torch.addcmul(coefficient_BK, is_largest_BK * lost_B1, features_BK.sign(), value=-1)
-        return inner_BK * (slope / (len(features_BK) * divisor_B1)), None
+        return inner_BK / divisor_B1 * (slope / len(features_BK)), None
 
 
 _LEAST = 1e-6

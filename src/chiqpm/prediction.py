@@ -146,13 +146,17 @@ class PendingBatch:
     """
 
     def __init__(self, finish: Callable[[], BatchPrediction]) -> None:
-        self._finish = finish
+        self._finish: Callable[[], BatchPrediction] | None = finish
         self._found: BatchPrediction | None = None
 
     def result(self) -> BatchPrediction:
         """Return the answers, once they are there; the same ones every time."""
-        if self._found is None:
-            self._found = self._finish()
+        finish = self._finish
+        if finish is not None:
+            # In this order, as another thread may ask meanwhile. What was waited for is kept no longer than that.
+            self._found = finish()
+            self._finish = None
+        assert self._found is not None
         return self._found
 
 

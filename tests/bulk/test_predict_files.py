@@ -130,6 +130,22 @@ def test_a_finished_file_is_left_alone(whole, classifier, mixed, monkeypatch, tm
     assert summary.done_before == 15 and summary.unreadable == 3
 
 
+def test_what_was_computed_before_an_error_is_written(whole, classifier, mixed, monkeypatch, tmp_path):
+    start, calls = type(classifier).start_batch, []
+
+    def fail(*arguments):
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise RuntimeError("out of memory")
+        return start(*arguments)
+
+    out = tmp_path / whole.name
+    monkeypatch.setattr(type(classifier), "start_batch", fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        predict_files(classifier, [mixed], out, batch_size=4, workers=0)
+    assert len(rows(out)) == 8 and whole.read_bytes().startswith(out.read_bytes())
+
+
 def test_workers_change_nothing(whole, classifier, mixed, tmp_path):
     out = tmp_path / whole.name
     predict_files(classifier, [mixed], out, batch_size=4, workers=1)

@@ -32,7 +32,7 @@ class Chunk:
     images_B3SS: torch.Tensor
 
     def pin_memory(self) -> Chunk:
-        """Return it with its images in pinned memory, from which a GPU fetches them itself; the loader calls this."""
+        """Return it with its images in pinned memory; torch's loader calls this."""
         return replace(self, images_B3SS=self.images_B3SS.pin_memory())
 
 
@@ -43,6 +43,7 @@ def load_chunks(
     size: int,
     max_pixels: int,
     workers: int,
+    pin: bool = False,
 ) -> Generator[Chunk, None, None]:
     """Yield pictures in chunks, in their order; a few chunks are in memory at a time, however many paths there are.
 
@@ -54,13 +55,14 @@ def load_chunks(
         size: pictures in a chunk.
         max_pixels: larger pictures are unreadable.
         workers: loading processes; 0 loads in this one.
+        pin: put the pictures into pinned memory, from which a CUDA GPU fetches them itself.
     """
     loader = DataLoader(
         _Pictures(transform, max_pixels),
         batch_sampler=_chunked(paths, size),
         num_workers=workers,
         collate_fn=_collate,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=pin,
         worker_init_fn=be_silent_at_the_end,
     )
     with threads_beside(workers):

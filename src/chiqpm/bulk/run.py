@@ -101,7 +101,7 @@ def predict_files(
     if total == 0:
         raise ChiqpmError(f"no pictures in {', '.join(str(path) for path in paths) or 'the arguments'}")
     out = Path(out)
-    model = classifier.fingerprint()[:12]
+    model, on_gpu = classifier.fingerprint()[:12], classifier.device.type == "cuda"
     with closing(Output(out, overwrite=overwrite)) as output:
         done, unreadable = output.continue_after(list_pictures(paths), coverage=coverage, model=model)
         # From the beginning of a chunk on, so that every picture is computed among the same ones as without a stop.
@@ -114,9 +114,11 @@ def predict_files(
             max_pixels=classifier.data_config.max_pixels,
             # By the pictures in all: workers take cores from torch, and the last digits depend on its threads.
             workers=_workers(total) if workers is None else workers,
+            pin=on_gpu,
         )
         with closing(chunks), bar(total, "predicting", quiet=quiet, initial=done) as progress:
-            for chunk, pending in one_behind((chunk, _start(classifier, chunk, coverage)) for chunk in chunks):
+            started = ((chunk, _start(classifier, chunk, coverage)) for chunk in chunks)
+            for chunk, pending in one_behind(started) if on_gpu else started:
                 batch = None if pending is None else pending.result()
                 rows = list(rows_of(chunk, batch, coverage=coverage, model=model))[max(0, done - first) :]
                 first += len(chunk.paths)

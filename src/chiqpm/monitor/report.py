@@ -90,11 +90,13 @@ class MonitorReport:
         count = sum(image.is_new for image in self.images)
         text = f"{count:,} images" + (f" after {self.before:,} of earlier calls" if self.before else "")
         if late := len(self.images) - count:
-            text += f", and new labels for {late:,} of those"
+            text += f", for {late:,} of which labels came since"
         if self.total.trials:
-            have = f"{self.total.trials:,} labels in all" if late else f"of which {self.total.trials:,} have labels"
+            which = (
+                f"; {self.total.trials:,} labels are new" if late else f", of which {self.total.trials:,} have labels"
+            )
             text += (
-                f", {have}: the set holds the truth for {self.total.value:.1%} of "
+                f"{which}: the set holds the truth for {self.total.value:.1%} of "
                 f"them ({self.total.low:.1%} to {self.total.high:.1%}; asked for: {self.coverage:.1%})"
             )
         if self.alarm_at is None:
@@ -103,7 +105,7 @@ class MonitorReport:
                 "they don't)."
             )
         return (
-            f"{text}. ALARM after image {self.alarm_at:,}, by the {self.by}: they no longer look like the calibration "
+            f"{text}. ALARM after {self.alarm_at:,} images, by the {self.by}: they no longer look like the calibration "
             "images. Without a change, such an alarm would ever come with a probability of at most "
             f"{self.false_alarm:g}. What the prediction sets promise can't be relied on; calibrate again with images "
             "like these."

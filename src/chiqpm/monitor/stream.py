@@ -32,7 +32,8 @@ def read_stream(source: Path, classes: Sequence[str], *, seed: int = 0) -> list[
 
     Args:
         source: A CSV file with a column `path` (absolute, or relative to the file) and, if there are labels, a column
-            `label`, empty where one isn't known; its rows are in the order of time. Or a folder. Where all its
+            `label`, empty where one isn't known; its rows are in the order of time. A picture of several rows counts
+            once, where it comes first, with the label that any of them has. Or a folder. Where all its
             pictures lie in folders named like classes, these are the labels, and the order, of which nothing is
             known, is drawn at random: sorted by class, no stream would look like the calibration. Pictures of any
             other folder have no labels and come in the order of their names.
@@ -41,7 +42,8 @@ def read_stream(source: Path, classes: Sequence[str], *, seed: int = 0) -> list[
 
     Raises:
         FileNotFoundError: There is no such file or folder.
-        ChiqpmError: No pictures, no column `path`, a label that is no class, or a file of predictions.
+        ChiqpmError: No pictures, no column `path`, a label that is no class, a picture with two labels, or a file of
+            predictions.
     """
     if source.is_dir():
         images = _folder(source, set(classes), seed)
@@ -73,7 +75,7 @@ def _table(file: Path, classes: set[str]) -> list[StreamImage]:
             "a column 'path' and, where the truth is known, a column 'label'"
         )
     path_at, label_at = header.index("path"), header.index("label") if "label" in header else None
-    images = []
+    images: dict[Path, StreamImage] = {}
     for row in rows:
         label = None if label_at is None or not row[label_at] else row[label_at]
         if label is not None and label not in classes:
@@ -81,5 +83,10 @@ def _table(file: Path, classes: set[str]) -> list[StreamImage]:
                 f"{file}: {row[path_at]!r} has the label {label!r}, which the classifier does not know; it knows "
                 f"{some(sorted(classes), 3)}"
             )
-        images.append(StreamImage(file.parent / row[path_at].replace("\\", "/"), label))
-    return images
+        image = StreamImage(file.parent / row[path_at].replace("\\", "/"), label)
+        before = images.setdefault(image.path, image)
+        if before.label is None:
+            images[image.path] = image
+        elif label not in (None, before.label):
+            raise ChiqpmError(f"{file}: {row[path_at]!r} has two labels, {before.label!r} and {label!r}; leave one")
+    return list(images.values())

@@ -47,7 +47,9 @@ def monitor(
     """Read a stream of images, compare them with the calibration images, and report coverage over time.
 
     Two gamblers share the probability of a false alarm. One sees every image: how improbable its predicted class is.
-    The other sees those with labels: the nonconformity score of the truth, which decides about coverage.
+    The other sees those with labels: the nonconformity score of the truth, which decides about coverage. Which images
+    have labels, and when they come, may not depend on the picture, its class or the prediction: to this gambler, images
+    of one class alone look like a shift.
 
     Args:
         run: folder of a calibrated classifier.
@@ -59,7 +61,8 @@ def monitor(
         seed: of the draws that break ties, and of the order of a folder of class folders.
         state: JSON file that continues an earlier stream, if it exists, and is written at the end. A folder or a CSV
             may grow: files that an earlier call has counted, and that haven't changed since, are left out, but for
-            those whose label became known since; these go to the gambler who sees labels, and to the coverage.
+            those to which the CSV gives a label now; these go to the gambler who sees labels, and to the coverage.
+            A file that was moved counts as another one.
         device: where to compute.
         quiet: show no progress bar.
 
@@ -93,7 +96,7 @@ def monitor(
         readable = list(_open(batch, classifier, skipped))
         if readable:
             seen += watch.look([image for image, _ in readable], [picture for _, picture in readable])
-    if images and not seen:
+    if images and not seen and not before:
         raise ChiqpmError(f"none of the {len(images)} images of {stream} can be read (first: {skipped[0][1]}).")
     if kept is not None:
         write_json(kept, watch.state())
@@ -124,7 +127,7 @@ class _Watch:
         )
         self.num_images = 0
         self._counted: set[str] = set()
-        self._labelled: set[str] = set()
+        self._labels: dict[str, str] = {}
         self._earlier: frozenset[str] = frozenset()
         self.alarm_at: int | None = None
         self.alarm_by: str | None = None
@@ -137,11 +140,19 @@ class _Watch:
 
     def new(self, images: Sequence[StreamImage]) -> list[StreamImage]:
         """Return the images that no earlier call has counted, or whose label it didn't know."""
-        return [image for image in images if _stamp(image.path) not in self._known(image)]
-
-    def _known(self, image: StreamImage) -> set[str]:
-        """Stamps of the images of which earlier calls knew as much as is known of this one."""
-        return self._counted if image.label is None else self._labelled
+        found, changed = [], 0
+        for image in images:
+            stamp = _stamp(image.path)
+            if stamp not in self._counted or (image.label is not None and stamp not in self._labels):
+                found.append(image)
+            changed += image.label not in (None, self._labels.get(stamp, image.label))
+        if changed:
+            logger.warning(
+                "images with another label than the one that was counted: %d; for the new ones to count, start with "
+                "another state file",
+                changed,
+            )
+        return found
 
     def look(self, images: Sequence[StreamImage], pictures: Sequence[Any]) -> list[Observed]:
         """Take in a batch of images, in order."""
@@ -160,7 +171,7 @@ class _Watch:
             if stamp:
                 self._counted.add(stamp)
             if stamp and image.label is not None:
-                self._labelled.add(stamp)
+                self._labels[stamp] = image.label
             for name, gambler in self._gamblers.items():
                 if gambler.alarm and self.alarm_at is None:
                     self.alarm_at, self.alarm_by = self.num_images, name
@@ -188,7 +199,7 @@ class _Watch:
             **plain,
             "gamblers": gamblers,
             "counted": sorted(self._counted),
-            "labelled": sorted(self._labelled),
+            "labels": dict(sorted(self._labels.items())),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -204,8 +215,8 @@ class _Watch:
             self._gamblers = {name: ExchangeabilityMonitor.from_state(state["gamblers"][name]) for name in given}
             self.num_images, self.alarm_at, self.alarm_by = state["num_images"], state["alarm_at"], state["alarm_by"]
             self._earlier = frozenset(state["counted"])
-            self._counted, self._labelled = set(self._earlier), set(state["labelled"])
-        except (KeyError, TypeError) as error:
+            self._counted, self._labels = set(self._earlier), dict(state["labels"])
+        except (KeyError, TypeError, ValueError) as error:
             raise ChiqpmError(f"it is damaged ({error!r}); start with another file.") from None
         if self.num_images != self._gamblers["images"].num_images:
             raise ChiqpmError("it is damaged (its counts differ); start with another file.")
