@@ -167,23 +167,24 @@ class _Diversity(torch.autograd.Function):
 class _Grounding(torch.autograd.Function):
     """Mean over the batch of `Σ f·q / max(max_f |f|, 0.01)`, with its gradient in closed form.
 
-    Autograd, step by step, asks a GPU's host for twice as much. With r the ratio of a sample and d its divisor:
+    Autograd, step by step, asks a GPU's host for more. With r the ratio of a sample and d its divisor:
     `(q - r·sign(f) / ties) / d`, the second term for the features alone that tie for the largest.
     """
 
     @staticmethod
     def forward(ctx: Any, features_BK: torch.Tensor, coefficient_BK: torch.Tensor) -> torch.Tensor:
-        divisor_B1 = features_BK.abs().amax(dim=1, keepdim=True).clamp_min(0.01)
+        magnitude_BK = features_BK.abs()
+        divisor_B1 = magnitude_BK.amax(dim=1, keepdim=True).clamp_min(0.01)
         ratio_B1 = (features_BK * coefficient_BK).sum(dim=1, keepdim=True) / divisor_B1
-        ctx.save_for_backward(features_BK, coefficient_BK, divisor_B1, ratio_B1)
+        # None where the largest is below 0.01.
+        is_largest_BK = magnitude_BK == divisor_B1
+        ctx.save_for_backward(features_BK, coefficient_BK, is_largest_BK, divisor_B1, ratio_B1)
         return ratio_B1.mean()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor, None]:
-        features_BK, coefficient_BK, divisor_B1, ratio_B1 = ctx.saved_tensors
-        # None where the largest is below 0.01.
-        is_largest_BK = features_BK.abs() == divisor_B1
+        features_BK, coefficient_BK, is_largest_BK, divisor_B1, ratio_B1 = ctx.saved_tensors
         lost_B1 = ratio_B1 / is_largest_BK.sum(dim=1, keepdim=True).clamp_min(1)
         inner_BK = torch.addcmul(coefficient_BK, is_largest_BK * lost_B1, features_BK.sign(), value=-1)
         return inner_BK / divisor_B1 * (slope / len(features_BK)), None
