@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -87,12 +86,11 @@ def begin(model: CHiQPM, owned: OwnedFeatures, images_B3SS: torch.Tensor) -> Cal
 
 def one_behind(items: Iterable[T]) -> Iterator[T]:
     """Yield each item after the next one was made: what was begun goes on meanwhile."""
-    waiting: deque[T] = deque()
+    before: list[T] = []
     for item in items:
-        waiting.append(item)
-        if len(waiting) > 1:
-            yield waiting.popleft()
-    yield from waiting
+        yield from before
+        before = [item]
+    yield from before
 
 
 def _paths(index_Cn: torch.Tensor, logits_BC: torch.Tensor, features_BK: torch.Tensor) -> torch.Tensor:

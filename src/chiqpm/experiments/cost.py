@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from chiqpm.backbone import build_backbone
 from chiqpm.cli.memory import keep_freed_memory
 from chiqpm.config import BackboneConfig, ComputeConfig, DenseConfig, FineTuneConfig, OptimiserConfig
-from chiqpm.devices import place
+from chiqpm.devices import place, send_images
 from chiqpm.files import write_json
 from chiqpm.model import CHiQPM, DenseClassifier
 from chiqpm.processes import Processes
@@ -88,7 +88,7 @@ def measure_cost(setting: Setting) -> dict[str, Any]:
     processes = Processes(setting.device, compute=compute)
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(setting.batch_size, 3, setting.image_size, setting.image_size, generator=generator)
-    images = images.to(processes.device, memory_format=torch.channels_last)
+    images = send_images(images, processes.device)
     labels = torch.randint(setting.classes, (setting.batch_size,), generator=generator).to(processes.device)
     dense, sparse = _dense(setting, processes), _sparse(setting, processes)
     dense_terms, sparse_terms = dense_loss(dense, DenseConfig()), sparse_loss(sparse, DenseConfig(), FineTuneConfig())

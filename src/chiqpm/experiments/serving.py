@@ -139,8 +139,7 @@ def make_classifier(setting: Setting) -> Classifier:
 
 def _batches(classifier: Classifier, setting: Setting) -> dict[str, Any]:
     images = _images(classifier, setting)
-    size = classifier.batch_size
-    parts = [images[start : start + size] for start in range(0, BATCH, size)]
+    parts = torch.split(images, classifier.batch_size)
     backbone = classifier.model.backbone
 
     def explained() -> None:
@@ -177,8 +176,7 @@ def _images(classifier: Classifier, setting: Setting) -> torch.Tensor:
 def _stream(classifier: Classifier, setting: Setting) -> dict[str, Any]:
     """Time batches that follow each other, as `predict_files` has them: the next is started before one is fetched."""
     images = _images(classifier, setting)
-    size = classifier.batch_size
-    parts = [images[start : start + size] for start in range(0, BATCH, size)] * STREAM
+    parts = torch.split(images, classifier.batch_size) * STREAM
     backbone = classifier.model.backbone
     kinds: dict[str, Callable[[], object]] = {
         PLAIN_STREAM: lambda: [backbone(images) for _ in range(STREAM)],

@@ -170,8 +170,8 @@ class _Watch:
             self.num_images += is_new
             if stamp:
                 self._counted.add(stamp)
-            if stamp and image.label is not None:
-                self._labels[stamp] = image.label
+                if image.label is not None:
+                    self._labels[stamp] = image.label
             for name, gambler in self._gamblers.items():
                 if gambler.alarm and self.alarm_at is None:
                     self.alarm_at, self.alarm_by = self.num_images, name

@@ -68,7 +68,7 @@ def cache_hidden(
     count = len(views[0])
     rows_N = np.arange(count) if processes is None else processes.own_rows(count, _BATCH_SIZE)
     device = device or torch.device("cpu")
-    probe = views[0][0][0][None].to(device, memory_format=torch.channels_last)
+    probe = send_images(views[0][0][0][None], device)
     frozen = fold_batch_norm(backbone, probe)
     with torch.inference_mode():
         shape = (len(views), count, *frozen.eval().forward_frozen(probe).shape[1:])
